@@ -1,0 +1,1 @@
+"""Crystal graph convolutional networks: graphs, network, training and inference on arrays."""

@@ -1,0 +1,1 @@
+"""Crystals as columns: the table's schema, conversions and checks."""

@@ -1,0 +1,1 @@
+"""Where crystals come from, one module a source."""

@@ -1,0 +1,1 @@
+"""Elastic moduli and the hardness derived from them."""

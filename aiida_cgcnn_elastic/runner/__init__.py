@@ -1,0 +1,1 @@
+"""The executable `cgcnn-elastic`: files in, files out."""

@@ -1,0 +1,1 @@
+"""Criteria, filters, flags and ranking: pure functions of a table."""

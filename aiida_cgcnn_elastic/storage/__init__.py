@@ -1,0 +1,1 @@
+"""Bulk writing: the one room that talks to AiiDA's storage backend."""
