@@ -1,0 +1,47 @@
+"""Sphinx configuration."""
+
+import os
+import tempfile
+
+# AiiDA's directives load entry points, which needs a configuration folder; an empty one will do.
+os.environ['AIIDA_PATH'] = tempfile.mkdtemp()
+
+from aiida.manage.configuration import Profile, load_profile  # noqa: E402
+
+from aiida_cgcnn_elastic import __version__  # noqa: E402
+
+load_profile(
+    Profile(
+        'docs',
+        {
+            'storage': {'backend': 'core.sqlite_temp', 'config': {}},
+            'process_control': {'backend': None, 'config': {}},
+        },
+    ),
+    allow_switch=True,
+)
+
+project = 'aiida-cgcnn-elastic'
+author = 'The aiida-cgcnn-elastic developers'
+copyright = f'2026, {author}'
+release = version = __version__
+
+extensions = [
+    'aiida.sphinxext',
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.autosummary',
+    'sphinx.ext.mathjax',
+    'sphinx.ext.napoleon',
+    'sphinx.ext.viewcode',
+]
+myst_enable_extensions = ['colon_fence', 'deflist', 'dollarmath']
+myst_heading_anchors = 3
+autodoc_typehints = 'description'
+autodoc_member_order = 'bysource'
+napoleon_numpy_docstring = True
+napoleon_google_docstring = False
+exclude_patterns = ['_build']
+html_theme = 'furo'
+html_static_path = ['_static']
+html_title = f'aiida-cgcnn-elastic {release}'
