@@ -1,0 +1,13 @@
+"""Groups that collect the results of a screening; a group's label is the screening's label."""
+
+from __future__ import annotations
+
+from aiida.orm import Group
+
+
+class PredictionsGroup(Group):
+    """Every :class:`~aiida_cgcnn_elastic.data.elastic_prediction.ElasticPredictionData` of a screening."""
+
+
+class CandidatesGroup(Group):
+    """The ``StructureData`` of a screening's candidates; rank and predictions are in their extra ``cgcnn_elastic``."""

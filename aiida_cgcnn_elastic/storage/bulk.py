@@ -1,0 +1,1 @@
+"""Write many nodes, their links and their group memberships in one transaction."""
