@@ -20,8 +20,9 @@ def derived_columns(log10_k: ArrayLike, log10_g: ArrayLike) -> dict[str, Moduli]
     Returns
     -------
     dict of arrays of shape (m,)
-        `k_vrh`, `g_vrh`, `youngs_modulus` (GPa), `poisson_ratio`, `pugh_ratio` (dimensionless), and `hardness_<law>` (GPa)
-        for each of `LAWS`, in this order. NaN where a modulus that the quantity needs is unknown.
+        `k_vrh`, `g_vrh`, `youngs_modulus` (GPa), `poisson_ratio`, `pugh_ratio` (dimensionless), and
+        `hardness_<law>` (GPa) for each of `LAWS`, in this order. NaN where a modulus that the quantity needs is
+        unknown.
     """
     # A wild prediction may overflow; it becomes infinite here and NaN in all that follows from it.
     with np.errstate(over='ignore', under='ignore'):

@@ -1,8 +1,8 @@
 """Vickers hardness of a polycrystal from its bulk and shear modulus, by four empirical laws.
 
 Each law is a fit to measured hardness of some tens of materials. They agree within about 20 % on most strong
-covalent solids; all of them fail for MgO-like ionic solids, and none knows of microstructure. Moduli are in GPa, and so is
-the hardness; it is NaN where K or G is not positive and finite.
+covalent solids; all of them fail for MgO-like ionic solids, and none knows of microstructure. Moduli are in GPa, and
+so is the hardness; it is NaN where K or G is not positive and finite.
 """
 
 from __future__ import annotations

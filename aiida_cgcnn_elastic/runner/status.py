@@ -56,7 +56,7 @@ _MEANINGS = {
     Status.NO_USABLE_CRYSTAL: 'Every crystal of the input was rejected; the rejections say why.',
     Status.MODEL_UNUSABLE: 'The model is absent, damaged or does not predict elastic moduli.',
     Status.TARGETS_MISSING: 'The labels asked for are absent, or too few for the split.',
-    Status.SETTINGS_INVALID: 'The criteria, the protocol or the split are not valid; the message lists what is allowed.',
+    Status.SETTINGS_INVALID: 'The criteria, protocol or split are not valid; the message lists what is allowed.',
     Status.STOPPED: 'Stopped by the time limit or by SIGTERM; what was done is kept, continue with --resume.',
     Status.DIVERGED: 'The training diverged; lower the learning rate or choose another seed.',
     Status.OUT_OF_MEMORY: 'Out of memory; lower the number of edges or crystals in a batch.',

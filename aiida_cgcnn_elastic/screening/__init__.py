@@ -1,1 +1,19 @@
 """Criteria, filters, flags and ranking: pure functions of a table."""
+
+from aiida_cgcnn_elastic.screening.criteria import DEFAULT, PRESETS, Criteria, CriteriaError
+from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
+from aiida_cgcnn_elastic.screening.flags import FlagResult, flag
+from aiida_cgcnn_elastic.screening.reasons import REASONS, describe
+
+__all__ = [
+    'DEFAULT',
+    'PRESETS',
+    'REASONS',
+    'Criteria',
+    'CriteriaError',
+    'FlagResult',
+    'describe',
+    'exclusions',
+    'flag',
+    'kept_unknown',
+]

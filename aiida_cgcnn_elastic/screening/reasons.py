@@ -1,0 +1,55 @@
+"""Why a crystal is not a candidate: stable identifiers, and the same for people."""
+
+from __future__ import annotations
+
+from aiida_cgcnn_elastic.screening.criteria import Criteria
+
+TOO_FEW_ATOMS = 'too_few_atoms'
+TOO_MANY_ATOMS = 'too_many_atoms'
+RADIOACTIVE_ELEMENT = 'radioactive_element'
+FORBIDDEN_ELEMENT = 'forbidden_element'
+ELEMENT_NOT_ALLOWED = 'element_not_allowed'
+BAND_GAP_UNKNOWN = 'band_gap_unknown'
+BAND_GAP_TOO_SMALL = 'band_gap_too_small'
+BAND_GAP_TOO_LARGE = 'band_gap_too_large'
+ENERGY_ABOVE_HULL_UNKNOWN = 'energy_above_hull_unknown'
+ENERGY_ABOVE_HULL_TOO_HIGH = 'energy_above_hull_too_high'
+NO_PREDICTION = 'no_prediction'
+LOG10_K_VRH_TOO_LOW = 'log10_k_vrh_too_low'
+LOG10_G_VRH_TOO_LOW = 'log10_g_vrh_too_low'
+HARDNESS_TOO_LOW = 'hardness_too_low'
+BEYOND_MAX_CANDIDATES = 'beyond_max_candidates'
+
+_TEXTS = {
+    TOO_FEW_ATOMS: 'fewer than {min_atoms} atoms in the cell',
+    TOO_MANY_ATOMS: 'more than {max_atoms} atoms in the cell',
+    RADIOACTIVE_ELEMENT: 'contains a radioactive element',
+    FORBIDDEN_ELEMENT: 'contains a forbidden element',
+    ELEMENT_NOT_ALLOWED: 'contains an element that is not among the allowed ones',
+    BAND_GAP_UNKNOWN: 'the band gap is not known',
+    BAND_GAP_TOO_SMALL: 'band gap below {min_band_gap} eV',
+    BAND_GAP_TOO_LARGE: 'band gap above {max_band_gap} eV',
+    ENERGY_ABOVE_HULL_UNKNOWN: 'the energy above the hull is not known',
+    ENERGY_ABOVE_HULL_TOO_HIGH: 'more than {max_energy_above_hull} eV/atom above the hull',
+    NO_PREDICTION: 'no usable prediction of K and G',
+    LOG10_K_VRH_TOO_LOW: 'predicted log10 K below {min_log10_k_vrh}',
+    LOG10_G_VRH_TOO_LOW: 'predicted log10 G below {min_log10_g_vrh}',
+    HARDNESS_TOO_LOW: 'hardness ({hardness_law}) below {min_hardness} GPa',
+    BEYOND_MAX_CANDIDATES: 'not among the best {max_candidates}',
+}
+
+REASONS: tuple[str, ...] = tuple(_TEXTS)
+"""Every reason, in the order in which they are looked for: a crystal gets the first that applies."""
+
+
+def describe(reason: str, criteria: Criteria) -> str:
+    """Return a reason in words, with the limit that these criteria set.
+
+    Raises
+    ------
+    ValueError
+        If the reason is not one of `REASONS`.
+    """
+    if reason not in _TEXTS:
+        raise ValueError(f'no reason is called {reason!r}; allowed: {", ".join(REASONS)}')
+    return _TEXTS[reason].format_map(criteria.to_dict())
