@@ -1,1 +1,31 @@
-"""Where crystals come from, one module a source."""
+"""Where crystals come from, one module a source.
+
+A source is a class that derives from :class:`Source` and is registered under the entry-point group
+``cgcnn_elastic.sources``, here or in any other installed package.
+"""
+
+from __future__ import annotations
+
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file
+from aiida_cgcnn_elastic.crystals.sources.reading import (
+    ReadResult,
+    available,
+    open_source,
+    read,
+    read_rejections,
+    write_rejections,
+)
+
+__all__ = [
+    'Batch',
+    'Origin',
+    'ReadResult',
+    'Source',
+    'SourceError',
+    'available',
+    'describe_file',
+    'open_source',
+    'read',
+    'read_rejections',
+    'write_rejections',
+]

@@ -1,0 +1,118 @@
+"""What every source of crystals is and gives."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aiida_cgcnn_elastic.crystals.crystal import Rejection
+from aiida_cgcnn_elastic.crystals.table import CrystalTable
+
+
+class SourceError(ValueError):
+    """The input as a whole cannot be read: a missing file, a foreign format, an option that does not exist."""
+
+
+@dataclass
+class Batch:
+    """Some crystals as they were read, in the order of the input, and those turned away among them."""
+
+    table: CrystalTable
+    rejections: list[Rejection] = field(default_factory=list)
+
+    @property
+    def n_read(self) -> int:
+        """How many crystals of the input this batch accounts for."""
+        return len(self.table) + len(self.rejections)
+
+
+@dataclass
+class Origin:
+    """Where crystals come from: enough to find the same bytes again and to give credit.
+
+    Parameters
+    ----------
+    source : str
+        The source's name.
+    version : str or None
+        The version of the data set, where the data tell it.
+    licence, citation : str or None
+        How the data may be used, and whom to cite.
+    files : list of dict
+        ``name``, ``sha256`` and ``bytes`` of every file read.
+    options : dict
+        The options that the source was opened with.
+    messages : list of str
+        What a person should know about this input.
+    """
+
+    source: str
+    version: str | None = None
+    licence: str | None = None
+    citation: str | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return asdict(self)
+
+
+class Source(ABC):
+    """A source of crystals: opened on paths with options, read batch by batch.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        What to read; empty for a source that needs no file.
+
+    Raises
+    ------
+    SourceError
+        If the paths do not exist or are not what this source reads.
+    """
+
+    name: ClassVar[str]
+    licence: ClassVar[str | None] = None
+    citation: ClassVar[str | None] = None
+    needs_path: ClassVar[bool] = True
+
+    def __init__(self, paths: Sequence[Path] = ()) -> None:
+        self.paths = tuple(Path(path) for path in paths)
+        if self.needs_path and not self.paths:
+            raise SourceError(f'the source {self.name!r} needs at least one path')
+        for path in self.paths:
+            if not path.exists():
+                raise SourceError(f'no such file or folder: {path}')
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, paths: Sequence[Path]) -> bool:
+        """Say whether these paths look like this source's, without reading them whole."""
+
+    @property
+    def n_expected(self) -> int | None:
+        """How many crystals there will be, where that is known before reading."""
+        return None
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """Read the crystals in the order of the input."""
+
+    @abstractmethod
+    def origin(self) -> Origin:
+        """Say where the crystals come from; complete once the batches have been read."""
+
+
+def describe_file(path: Path, name: str | None = None) -> dict[str, Any]:
+    """Return a file's name, SHA-256 and size in bytes."""
+    digest = hashlib.sha256()
+    with path.open('rb') as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return {'name': name or path.name, 'sha256': digest.hexdigest(), 'bytes': path.stat().st_size}

@@ -1,0 +1,191 @@
+"""Find a source, open it on some paths, and read it whole with every crystal accounted for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aiida_cgcnn_elastic.crystals.crystal import Reason, Rejection
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError
+from aiida_cgcnn_elastic.crystals.table import CrystalTable
+
+ENTRY_POINT_GROUP = 'cgcnn_elastic.sources'
+
+# The more particular a source, the earlier it is asked; `files` reads almost anything, so it comes last.
+_ORDER_OF_RECOGNITION = ('parquet', 'matminer', 'gnome')
+_LAST = 'files'
+
+REJECTION_SCHEMA = pa.schema(
+    [
+        pa.field('material_id', pa.string(), nullable=False),
+        pa.field('reason', pa.string(), nullable=False),
+        pa.field('detail', pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass
+class ReadResult:
+    """A source read whole: ``n_read == len(table) + len(rejections)``."""
+
+    table: CrystalTable
+    rejections: list[Rejection]
+    n_read: int
+    origin: Origin
+
+    @property
+    def rejected_by_reason(self) -> dict[str, int]:
+        """How many crystals were turned away for each reason, in alphabetical order of the reasons."""
+        counts: dict[str, int] = {}
+        for rejection in self.rejections:
+            counts[str(rejection.reason)] = counts.get(str(rejection.reason), 0) + 1
+        return dict(sorted(counts.items()))
+
+
+def available() -> dict[str, type[Source]]:
+    """Return the installed sources by name."""
+    entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {entry_point.name: entry_point.load() for entry_point in sorted(entry_points, key=lambda item: item.name)}
+
+
+def open_source(paths: Sequence[str | PathLike[str]] = (), name: str | None = None, **options: Any) -> Source:
+    """Open a source on some paths.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        What to read.
+    name : str, optional
+        The source's name; by default the first source that recognises the paths.
+    **options
+        The source's own options.
+
+    Raises
+    ------
+    SourceError
+        If there is no such source or option, or no source recognises the paths.
+    """
+    resolved = [Path(path) for path in paths]
+    sources = available()
+    if name is None:
+        name = _recognise(resolved, sources)
+    if name not in sources:
+        raise SourceError(f'there is no source {name!r}; the sources are: {", ".join(sources)}')
+    source = sources[name]
+    _check_options(source, options)
+    return source(resolved, **options)
+
+
+def _recognise(paths: list[Path], sources: dict[str, type[Source]]) -> str:
+    if not paths:
+        without = [name for name, source in sources.items() if not source.needs_path]
+        raise SourceError(f'nothing to read: give a path, or name a source that needs none ({", ".join(without)})')
+    for path in paths:
+        if not path.exists():
+            raise SourceError(f'no such file or folder: {path}')
+    first = [name for name in _ORDER_OF_RECOGNITION if name in sources]
+    middle = [name for name in sources if name not in first and name != _LAST]
+    last = [_LAST] if _LAST in sources else []
+    tried = [name for name in (*first, *middle, *last) if sources[name].needs_path]
+    for name in tried:
+        if sources[name].recognises(paths):
+            return name
+    shown = ', '.join(str(path) for path in paths[:5]) + (' ...' if len(paths) > 5 else '')
+    raise SourceError(f'no source recognises {shown}; tried: {", ".join(tried)}')
+
+
+def _check_options(source: type[Source], options: dict[str, Any]) -> None:
+    accepted = [name for name in inspect.signature(source).parameters if name != 'paths']
+    for option in options:
+        if option not in accepted:
+            allowed = ', '.join(accepted) if accepted else 'none'
+            raise SourceError(f'the source {source.name!r} has no option {option!r}; its options are: {allowed}')
+
+
+def read(source: Source, *, progress: Callable[[int, int | None], None] | None = None) -> ReadResult:
+    """Read a source whole.
+
+    Parameters
+    ----------
+    source : Source
+        An open source.
+    progress : callable, optional
+        Called with the number of crystals read so far and the number expected (None where unknown).
+
+    Raises
+    ------
+    SourceError
+        If the input as a whole cannot be read.
+    RuntimeError
+        If a crystal was neither kept nor rejected; that is a fault of the source.
+    """
+    tables: list[CrystalTable] = []
+    rejections: list[Rejection] = []
+    seen: set[str] = set()
+    n_read = 0
+    for batch in source.batches():
+        n_read += batch.n_read
+        table, duplicates = _without_duplicates(batch.table, seen)
+        tables.append(table)
+        rejections.extend(batch.rejections)
+        rejections.extend(duplicates)
+        if progress is not None:
+            progress(n_read, source.n_expected)
+    table = CrystalTable.concatenate(tables)
+    if n_read != len(table) + len(rejections):
+        raise RuntimeError(f'{source.name}: {n_read} read, but {len(table)} kept and {len(rejections)} rejected')
+    expected = source.n_expected
+    if expected is not None and expected != n_read:
+        raise RuntimeError(f'{source.name}: {expected} crystals expected, but {n_read} read')
+    return ReadResult(table, rejections, n_read, source.origin())
+
+
+def _without_duplicates(table: CrystalTable, seen: set[str]) -> tuple[CrystalTable, list[Rejection]]:
+    """Keep the first crystal of every id; `seen` gains the ids of this table."""
+    keep = np.ones(len(table), dtype=bool)
+    duplicates = []
+    for row, material_id in enumerate(table.material_ids):
+        if material_id in seen:
+            keep[row] = False
+            duplicates.append(Rejection(material_id, Reason.DUPLICATE_ID, 'an earlier crystal has the same id'))
+        seen.add(material_id)
+    return (table if keep.all() else table.select(keep)), duplicates
+
+
+def write_rejections(path: str | PathLike[str], rejections: Iterable[Rejection]) -> None:
+    """Write rejections as Parquet with the columns ``material_id``, ``reason`` and ``detail``."""
+    rows = [{'material_id': item.material_id, 'reason': str(item.reason), 'detail': item.detail} for item in rejections]
+    pq.write_table(pa.Table.from_pylist(rows, schema=REJECTION_SCHEMA), path, compression='zstd')
+
+
+def read_rejections(path: str | PathLike[str]) -> list[Rejection]:
+    """Read rejections back.
+
+    Raises
+    ------
+    ValueError
+        If the file is no Parquet file of rejections.
+    """
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f'{path} is not a Parquet file: {error}') from error
+    missing = [name for name in REJECTION_SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise ValueError(f'{path} is not a table of rejections: it lacks {", ".join(missing)}')
+    return [
+        Rejection(row['material_id'], Reason(row['reason']), row['detail'])
+        for row in table.select(REJECTION_SCHEMA.names).to_pylist()
+    ]
+
+
+__all__ = ['Batch', 'ReadResult', 'available', 'open_source', 'read', 'read_rejections', 'write_rejections']
