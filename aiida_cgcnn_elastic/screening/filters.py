@@ -42,8 +42,10 @@ def exclusions(columns: Columns, criteria: Criteria) -> NDArray[np.object_]:
         If `n_atoms` or `elements` is absent and asked for.
     """
     excluded = np.full(n_rows(columns), None, dtype=object)
+    kept = np.ones(len(excluded), dtype=bool)
     for reason, applies in _rules(columns, criteria):
-        excluded[applies & np.equal(excluded, None)] = reason
+        excluded[kept & applies] = reason
+        kept &= ~applies
     return excluded
 
 
@@ -53,8 +55,8 @@ def kept_unknown(columns: Columns, criteria: Criteria) -> dict[str, Mask]:
     Returns
     -------
     dict of arrays of shape (m,)
-        By column name (`band_gap`, `energy_above_hull`); a column that no criterion asks for, or whose unknown values are
-        dropped, is not in it.
+        By column name (`band_gap`, `energy_above_hull`); a column that no criterion asks for, or whose unknown values
+        are dropped, is not in it.
     """
     unknown: dict[str, Mask] = {}
     if _asks_for_gap(criteria) and criteria.unknown_band_gap == 'keep':
@@ -102,6 +104,8 @@ def _element_rules(columns: Columns, criteria: Criteria) -> Iterator[tuple[str, 
 
 def _containment(elements: pa.Array) -> Callable[..., Mask]:
     """Return a function telling which crystals contain any (or, with `every`, nothing but) elements of a set."""
+    if len(elements) == 0:
+        elements = pa.array([], pa.list_(pa.string()))  # an empty column need not know its type
     if not (pa.types.is_list(elements.type) or pa.types.is_large_list(elements.type)) or elements.null_count:
         raise ValueError("the column 'elements' must hold a list of symbols for every crystal, without nulls")
     crystal_of = pc.list_parent_indices(elements).to_numpy()

@@ -31,7 +31,8 @@ class FlagResult:
     failed : dict
         How many rows each reason took away: `m == n_candidates + sum(failed.values())`.
     kept_unknown : dict
-        How many candidates lack `band_gap` or `energy_above_hull`, for what the criteria ask for and keep where unknown.
+        How many candidates lack `band_gap` or `energy_above_hull`, for what the criteria ask for and keep where
+        unknown.
     """
 
     is_candidate: NDArray[np.bool_]
@@ -51,9 +52,9 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
     """Flag and rank the candidates of a prediction table.
 
     Both parts of the criteria are applied: the filters (so that a table predicted with looser ones can be flagged with
-    stricter ones), then the thresholds on log10 K, log10 G and hardness. Rows without a finite prediction of both moduli are
-    never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest first, then by
-    `material_id`.
+    stricter ones), then the thresholds on log10 K, log10 G and hardness. Rows without a finite prediction of both
+    moduli are never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest
+    first, then by `material_id`.
 
     Parameters
     ----------
@@ -84,14 +85,16 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         rules.append((reasons.LOG10_G_VRH_TOO_LOW, log10_g < criteria.min_log10_g_vrh))
     if criteria.min_hardness is not None:
         rules.append((reasons.HARDNESS_TOO_LOW, hardness < criteria.min_hardness))
+    is_candidate = np.array([reason is None for reason in why], dtype=bool)
     for reason, applies in rules:
-        why[applies & np.equal(why, None)] = reason
+        why[is_candidate & applies] = reason
+        is_candidate &= ~applies
 
-    passed = np.flatnonzero(np.equal(why, None))
-    ranked = sorted(passed, key=lambda row: (-hardness[row], -log10_g[row], material_ids[row]))
+    ranked = sorted(np.flatnonzero(is_candidate), key=lambda row: (-hardness[row], -log10_g[row], material_ids[row]))
     order = np.array(ranked[: criteria.max_candidates], dtype=np.intp)
-    why[ranked[len(order) :]] = reasons.BEYOND_MAX_CANDIDATES
-    is_candidate = np.equal(why, None).astype(bool)
+    beyond = np.array(ranked[len(order) :], dtype=np.intp)
+    why[beyond] = reasons.BEYOND_MAX_CANDIDATES
+    is_candidate[beyond] = False
 
     failed = dict(Counter(reason for reason in why if reason is not None))
     if len(order) + sum(failed.values()) != n_rows(predictions) or is_candidate.sum() != len(order):

@@ -1,0 +1,129 @@
+"""Flagging and ranking of predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from aiida_cgcnn_elastic.elasticity import derived_columns
+from aiida_cgcnn_elastic.screening import DEFAULT, REASONS, Criteria, describe, flag
+
+MATERIALS = [  # material_id, K, G (GPa; None: no prediction), elements
+    ('salt', 25.0, 15.0, ['Cl', 'Na']),
+    ('silicon', 98.0, 67.0, ['Si']),
+    ('carbide', 439.0, 282.0, ['C', 'W']),
+    ('nothing', None, None, ['C']),
+    ('diamond', 443.0, 535.0, ['C']),
+    ('uranium', 443.0, 535.0, ['C', 'U']),
+    ('ductile', 300.0, 110.0, ['Pt']),
+    ('nitride', 400.0, 405.0, ['B', 'N']),
+    ('half', 400.0, None, ['B', 'N']),
+]
+
+
+def predictions(materials=MATERIALS) -> pa.Table:
+    def log10(value: float | None) -> float | None:
+        return None if value is None else float(np.log10(value))
+
+    return pa.table(
+        {
+            'material_id': [m[0] for m in materials],
+            'log10_k_vrh': pa.array([log10(m[1]) for m in materials], pa.float64()),
+            'log10_g_vrh': pa.array([log10(m[2]) for m in materials], pa.float64()),
+            'elements': [m[3] for m in materials],
+        }
+    )
+
+
+def ranked(table: pa.Table, criteria: Criteria) -> list[str]:
+    return [table['material_id'][int(row)].as_py() for row in flag(table, criteria).order]
+
+
+def test_the_default_finds_the_hard_and_only_them() -> None:
+    assert ranked(predictions(), DEFAULT) == ['diamond', 'nitride', 'carbide']
+
+
+def test_every_row_is_accounted_for() -> None:
+    result = flag(predictions(), DEFAULT)
+    assert result.failed == {
+        'radioactive_element': 1,
+        'no_prediction': 2,
+        'log10_k_vrh_too_low': 2,
+        'hardness_too_low': 1,
+    }
+    assert result.n_candidates + sum(result.failed.values()) == len(MATERIALS)
+    assert result.is_candidate.tolist() == [reason is None for reason in result.reasons]
+
+
+def test_hardness_is_the_tables_own() -> None:
+    table = predictions()
+    hardness = flag(table, Criteria(hardness_law='tian')).hardness
+    logs = (table[name].to_numpy() for name in ('log10_k_vrh', 'log10_g_vrh'))
+    np.testing.assert_array_equal(hardness, derived_columns(*logs)['hardness_tian'])
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, 400.0])
+def test_a_row_without_finite_prediction_is_never_a_candidate(bad: float) -> None:
+    table = pd.DataFrame({'material_id': ['a', 'b'], 'log10_k_vrh': [bad, 2.5], 'log10_g_vrh': [2.5, 2.5]})
+    result = flag(table, Criteria())
+    assert result.is_candidate.tolist() == [False, True]
+    assert result.failed == {'no_prediction': 1}
+
+
+def test_ranked_by_the_law_asked_for() -> None:
+    table = predictions([('low_k', 150.0, 200.0, ['C']), ('high_g', 400.0, 260.0, ['C'])])
+    assert ranked(table, Criteria(hardness_law='teter')) == ['high_g', 'low_k']
+    assert ranked(table, Criteria(hardness_law='chen')) == ['low_k', 'high_g']
+
+
+def test_ties_go_to_the_stiffer_then_by_id() -> None:
+    soft = [('z', 100.0, 5.0, ['C']), ('b', 100.0, 6.0, ['C']), ('a', 100.0, 5.0, ['C'])]  # all 0 by Chen
+    assert ranked(predictions(soft), Criteria()) == ['b', 'a', 'z']
+
+
+def test_only_the_best() -> None:
+    result = flag(predictions(), Criteria.from_dict({'max_candidates': 2}))
+    assert [MATERIALS[row][0] for row in result.order] == ['diamond', 'nitride']
+    assert result.failed['beyond_max_candidates'] == 1
+    assert result.reasons[2] == 'beyond_max_candidates'
+    assert not result.is_candidate[2]
+
+
+def test_thresholds_include_their_value() -> None:
+    table = pd.DataFrame({'material_id': ['at', 'below'], 'log10_k_vrh': [2.0, 2.0], 'log10_g_vrh': [2.0, 1.9999]})
+    result = flag(table, Criteria(min_log10_g_vrh=2.0, min_log10_k_vrh=2.0))
+    assert result.is_candidate.tolist() == [True, False]
+    assert result.failed == {'log10_g_vrh_too_low': 1}
+
+
+def test_candidates_of_unknown_gap_are_counted() -> None:
+    table = predictions().append_column('band_gap', pa.array([None] * 4 + [5.5] + [None] * 4, pa.float64()))
+    kept = flag(table, Criteria.from_dict({'min_band_gap': 0.1}))
+    assert kept.kept_unknown == {'band_gap': 2}
+    assert kept.n_candidates == 3
+    dropped = flag(table, Criteria.from_dict({'min_band_gap': 0.1, 'unknown_band_gap': 'drop'}))
+    assert dropped.kept_unknown == {}
+    assert dropped.failed['band_gap_unknown'] == len(MATERIALS) - 2  # one is known, one is radioactive first
+    assert dropped.n_candidates == 1
+
+
+def test_no_predictions_at_all() -> None:
+    result = flag(predictions([]), DEFAULT)
+    assert result.order.tolist() == []
+    assert result.failed == {}
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(KeyError, match='log10_g_vrh'):
+        flag(predictions().drop_columns(['log10_g_vrh']), DEFAULT)
+
+
+def test_every_reason_has_words_with_its_limit() -> None:
+    criteria = Criteria.from_dict({'min_hardness': 35, 'hardness_law': 'tian'})
+    assert describe('hardness_too_low', criteria) == 'hardness (tian) below 35.0 GPa'
+    for reason in REASONS:
+        assert '{' not in describe(reason, criteria)
+    with pytest.raises(ValueError, match='too_soft'):
+        describe('too_soft', criteria)
