@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Reason(str, Enum):
+class Reason(str, Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     """Why a crystal cannot be used."""
 
     UNREADABLE = 'unreadable'

@@ -114,7 +114,8 @@ class CrystalTable:
         Raises
         ------
         ValueError
-            If columns are missing or of another type, geometry is null or inconsistent, or ids are empty or occur twice.
+            If columns are missing or of another type, geometry is null or inconsistent, or ids are empty or occur
+            twice.
         """
         return cls(_validated(table, allow_duplicate_ids=allow_duplicate_ids))
 
@@ -383,7 +384,9 @@ class CrystalTable:
         digest = hashlib.sha256()
         for name in (*GEOMETRY_SCHEMA.names, *sorted(self.property_names)):
             column = _whole(self._table.column(name))
-            digest.update(f'{name}:{column.type}:{len(column)};'.encode())
+            # Arrow's own name of a list type holds the name of its inner field, which Parquet changes.
+            kind = column.type.value_type if pa.types.is_nested(column.type) else column.type
+            digest.update(f'{name}:{kind}:{len(column)};'.encode())
             _digest_array(digest, column)
         return digest.hexdigest()
 
@@ -426,7 +429,7 @@ def _property_array(name: str, values: Any) -> pa.Array:
 
 
 def _normal_type(name: str, kind: pa.DataType) -> pa.DataType:
-    """The type that a property column has in a table of crystals."""
+    """Return the type that a property column has in a table of crystals."""
     if name in PROPERTY_TYPES:
         return PROPERTY_TYPES[name]
     if pa.types.is_dictionary(kind):
@@ -449,7 +452,7 @@ def _normal_type(name: str, kind: pa.DataType) -> pa.DataType:
 
 
 def _common_property_types(tables: Sequence[pa.Table]) -> dict[str, pa.DataType]:
-    """The types of all properties of some tables, in order of appearance."""
+    """Return the types of all properties of some tables, in order of appearance."""
     types: dict[str, pa.DataType] = {}
     all_null: set[str] = set()
     for table in tables:
