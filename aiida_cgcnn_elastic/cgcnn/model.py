@@ -1,0 +1,245 @@
+"""A model as it is kept: one or more trained networks and a card that says what they are."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from .network import CGCNN, Architecture
+
+__all__ = ['CARD_FILE', 'UNITS', 'WEIGHTS_FILE', 'ElasticModel', 'Member', 'ModelError', 'Normalizer']
+
+WEIGHTS_FILE = 'model.safetensors'
+CARD_FILE = 'model.json'
+FORMAT = 'aiida-cgcnn-elastic model'
+FORMAT_VERSION = 1
+
+UNITS = {'log10_k_vrh': 'log10(GPa)', 'log10_g_vrh': 'log10(GPa)'}
+"""The targets that a model can have, and their units."""
+
+
+class ModelError(ValueError):
+    """The files are no model that this version can use; the message says why."""
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Mean and standard deviation of every target in the training part, in the target's units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f'{len(self.mean)} means but {len(self.std)} standard deviations')
+        if not all(np.isfinite(self.mean)) or not all(np.isfinite(s) and s > 0 for s in self.std):
+            raise ValueError(
+                f'means {self.mean} and standard deviations {self.std} must be finite, the latter positive'
+            )
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Normalizer:
+        """Return the normaliser of (n, t) values; NaN is a missing value."""
+        std = np.nanstd(values, axis=0)
+        # A target that takes one value only is shifted, not scaled.
+        std = np.where(std > 0, std, 1.0)
+        return cls(tuple(np.nanmean(values, axis=0).tolist()), tuple(std.tolist()))
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Return (n, t) values with mean 0 and standard deviation 1 over the training part."""
+        return (values - np.array(self.mean)) / np.array(self.std)
+
+    def restore(self, values: np.ndarray) -> np.ndarray:
+        """Return (n, t) standardised values in the target's units."""
+        return values * np.array(self.std) + np.array(self.mean)
+
+
+@dataclass
+class Member:
+    """One trained network, the targets of its outputs in order, and what undoes their standardisation."""
+
+    network: CGCNN
+    targets: tuple[str, ...]
+    normalizer: Normalizer
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.targets) - set(UNITS)):
+            raise ValueError(f'unknown targets {unknown}; known are {sorted(UNITS)}')
+        if not len(self.targets) == len(self.normalizer.mean) == self.network.architecture.n_targets:
+            raise ValueError(
+                f'{len(self.targets)} targets, {len(self.normalizer.mean)} normalised, '
+                f'{self.network.architecture.n_targets} outputs of the network: they must be the same'
+            )
+
+
+@dataclass
+class ElasticModel:
+    """Networks that predict elastic moduli together.
+
+    Attributes
+    ----------
+    members : list of Member
+        Members with the same target are averaged.
+    card : dict
+        What is known of the model beside what the members say: ``name``, ``description``, ``training`` (a list with one
+        entry a member or training: protocol, seed, split, data, metrics, versions), ``citation``. Plain JSON values.
+    """
+
+    members: list[Member]
+    card: dict[str, Any]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the names of everything that the model predicts, sorted."""
+        return tuple(sorted({target for member in self.members for target in member.targets}))
+
+    @classmethod
+    def join(cls, models: Sequence[ElasticModel], card: Mapping[str, Any] | None = None) -> ElasticModel:
+        """Return one model with the members of all, keeping every one's training record.
+
+        Parameters
+        ----------
+        models : sequence of ElasticModel
+        card : mapping, optional
+            Entries that replace those of the first model's card.
+        """
+        joined = copy.deepcopy(models[0].card) | dict(card or {})
+        joined['training'] = [copy.deepcopy(entry) for model in models for entry in model.card.get('training', [])]
+        return cls([member for model in models for member in model.members], joined)
+
+    def save(self, directory: Path | str) -> None:
+        """Write ``model.safetensors`` and ``model.json``. The same model gives the same bytes.
+
+        Raises
+        ------
+        ValueError
+            If the card holds something that JSON cannot.
+        """
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f'members.{index}.{name}': tensor.detach().cpu().contiguous()
+            for index, member in enumerate(self.members)
+            for name, tensor in member.network.state_dict().items()
+        }
+        weights = save_tensors(tensors)
+        card = {
+            **self.card,
+            'format': FORMAT,
+            'format_version': FORMAT_VERSION,
+            'targets': list(self.targets),
+            'units': {target: UNITS[target] for target in self.targets},
+            'weights_sha256': hashlib.sha256(weights).hexdigest(),
+            'members': [
+                {
+                    'architecture': member.network.architecture.to_dict(),
+                    'targets': list(member.targets),
+                    'normalizer': {'mean': list(member.normalizer.mean), 'std': list(member.normalizer.std)},
+                }
+                for member in self.members
+            ],
+        }
+        try:
+            text = json.dumps(card, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'the card of the model is not plain JSON: {error}') from error
+        write_atomically(folder / WEIGHTS_FILE, weights)
+        write_atomically(folder / CARD_FILE, (text + '\n').encode())
+
+    @classmethod
+    def load(cls, directory: Path | str) -> ElasticModel:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing, damaged, of another kind or of a newer version, or the two do not belong together.
+        """
+        folder = Path(directory)
+        card = _read_card(folder / CARD_FILE)
+        weights_file = folder / WEIGHTS_FILE
+        try:
+            weights = weights_file.read_bytes()
+        except OSError as error:
+            raise ModelError(f'the weights of the model cannot be read: {error}') from error
+        if hashlib.sha256(weights).hexdigest() != card['weights_sha256']:
+            raise ModelError(f'{weights_file} is damaged or belongs to another {CARD_FILE}: its checksum differs')
+        try:
+            tensors = load_tensors(weights)
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise ModelError(f'{weights_file} is not a safetensors file: {error}') from error
+        members = [_build_member(entry, index, tensors, folder) for index, entry in enumerate(card['members'])]
+        if extra := [name for name in tensors if not 0 <= _member_of(name) < len(members)]:
+            raise ModelError(f'{weights_file} holds tensors of no member: {extra[:3]}')
+        own = ('format', 'format_version', 'targets', 'units', 'weights_sha256', 'members')
+        return cls(members, {key: value for key, value in card.items() if key not in own})
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a run killed halfway, finds the old content or the new, never a part."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """Return the card, checked for its kind and version."""
+    try:
+        card = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ModelError(f'the card of the model cannot be read: {error}') from error
+    except ValueError as error:
+        raise ModelError(f'{path} is not JSON: {error}') from error
+    if not isinstance(card, dict) or card.get('format') != FORMAT:
+        raise ModelError(f'{path} is not the card of a model: it has no "format": "{FORMAT}"')
+    if card.get('format_version') != FORMAT_VERSION:
+        raise ModelError(
+            f'{path} has format version {card.get("format_version")}; this version reads {FORMAT_VERSION}. '
+            'Install a newer aiida-cgcnn-elastic, or train again.'
+        )
+    if not isinstance(card.get('weights_sha256'), str) or not isinstance(card.get('members'), list):
+        raise ModelError(f'{path} lacks "weights_sha256" or "members"')
+    if not card['members']:
+        raise ModelError(f'{path} has no members')
+    return card
+
+
+def _member_of(name: str) -> int:
+    """Return the number of the member that a tensor belongs to, -1 for none."""
+    parts = name.split('.', 2)
+    return int(parts[1]) if len(parts) == 3 and parts[0] == 'members' and parts[1].isdecimal() else -1
+
+
+def _build_member(entry: Mapping[str, Any], index: int, tensors: Mapping[str, Tensor], folder: Path) -> Member:
+    """Return one member from its part of the card and its tensors."""
+    prefix = f'members.{index}.'
+    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        architecture = Architecture.from_dict(entry['architecture'])
+        network = CGCNN(architecture, state['element_features'].numpy())
+        network.load_state_dict(state)
+        normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
+        member = Member(network.eval(), tuple(entry['targets']), normalizer)
+    except KeyError as error:
+        raise ModelError(f'member {index} of the model in {folder} lacks {error}') from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f'member {index} of the model in {folder} cannot be built: {error}') from error
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+        raise ModelError(f'member {index} of the model in {folder} has weights that are not finite')
+    return member

@@ -1,0 +1,253 @@
+"""The crystal graph convolutional network of Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .graphs import N_NEIGHBORS, CrystalGraphs
+
+__all__ = ['CGCNN', 'Architecture', 'Batch', 'GaussianExpansion']
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes the shape of a network and the graphs it takes. The defaults are the study's.
+
+    Attributes
+    ----------
+    n_targets : int
+    n_convolutions : int
+    n_hidden : int
+        Fully connected hidden layers after the pooling.
+    atom_width, hidden_width : int
+        Features of an atom, and of a hidden layer.
+    max_distance, distance_step, distance_width : float
+        Centers of the Gaussians that expand a distance are 0, step, ... max; Angstrom.
+    n_neighbors : int
+        Of the graphs.
+    """
+
+    n_targets: int = 1
+    n_convolutions: int = 3
+    n_hidden: int = 2
+    atom_width: int = 64
+    hidden_width: int = 128
+    max_distance: float = 8.0
+    distance_step: float = 0.2
+    distance_width: float = 0.2
+    n_neighbors: int = N_NEIGHBORS
+
+    def __post_init__(self) -> None:
+        for name in ('n_targets', 'n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors'):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f'{name} of the architecture is {value!r}; expected a whole number of at least 1')
+        for name in ('max_distance', 'distance_step', 'distance_width'):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float('inf'):
+                raise ValueError(f'{name} of the architecture is {value!r}; expected a positive number')
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
+        """Return the architecture that `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value impossible.
+        """
+        allowed = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(allowed)):
+            raise ValueError(f'unknown keys of the architecture: {unknown}; allowed are {allowed}')
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Graphs as tensors on a device; see `CrystalGraphs` for shapes and units.
+
+    ``crystals`` holds the crystal of every atom, ``crystal_weights`` what the atom adds to its crystal's mean.
+    """
+
+    n_crystals: int
+    atomic_numbers: Tensor
+    multiplicities: Tensor
+    crystals: Tensor
+    crystal_weights: Tensor
+    centers: Tensor
+    neighbors: Tensor
+    distances: Tensor
+    weights: Tensor
+
+    @classmethod
+    def from_graphs(
+        cls, graphs: CrystalGraphs, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32
+    ) -> Batch:
+        """Return all crystals of ``graphs`` as one batch."""
+        counts = np.diff(graphs.atom_offsets)
+        crystals = np.repeat(np.arange(len(graphs)), counts)
+        crystal_weights = graphs.multiplicities / graphs.n_atoms[crystals]
+
+        def tensor(array: np.ndarray, kind: torch.dtype) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=kind)
+
+        return cls(
+            n_crystals=len(graphs),
+            atomic_numbers=tensor(graphs.atomic_numbers, torch.int64),
+            multiplicities=tensor(graphs.multiplicities, dtype),
+            crystals=tensor(crystals, torch.int64),
+            crystal_weights=tensor(crystal_weights, dtype),
+            centers=tensor(graphs.centers, torch.int64),
+            neighbors=tensor(graphs.neighbors, torch.int64),
+            distances=tensor(graphs.distances, dtype),
+            weights=tensor(graphs.weights, dtype),
+        )
+
+
+class GaussianExpansion(nn.Module):
+    """Expand distances in Gaussians, ``exp(-(d - center)^2 / width^2)``, as the original code does."""
+
+    centers: Tensor
+
+    def __init__(self, max_distance: float, step: float, width: float) -> None:
+        super().__init__()
+        centers = step * torch.arange(round(max_distance / step) + 1, dtype=torch.float64)
+        self.register_buffer('centers', centers.to(torch.get_default_dtype()), persistent=False)
+        self.width = width
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Return (e, g) features of (e,) distances in Angstrom."""
+        return torch.exp(-(((distances[:, None] - self.centers) / self.width) ** 2))
+
+
+class WeightedBatchNorm(nn.Module):
+    """Batch normalisation of rows that stand for several equal ones.
+
+    With weights it gives what `torch.nn.BatchNorm1d` gives on the rows repeated as often as their weights say: the same
+    statistics, the same running averages, the same output.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    EPSILON = 1e-5
+    MOMENTUM = 0.1
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer('running_mean', torch.zeros(width))
+        self.register_buffer('running_var', torch.ones(width))
+
+    def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
+        """Normalise (n, width) rows; ``weights`` has the shape (n,)."""
+        scale, shift = self.scale_and_shift(rows, weights)
+        return torch.addcmul(shift, rows, scale)
+
+    def scale_and_shift(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the linear map that normalises, and in training take the rows into the running averages."""
+        if self.training:
+            total = weights.sum()
+            mean = (weights @ rows) / total
+            variance = (weights @ (rows - mean).square()) / total
+            with torch.no_grad():
+                unbiased = variance * (total / (total - 1).clamp(min=1))
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.MOMENTUM)
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.MOMENTUM)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        scale = self.weight * torch.rsqrt(variance + self.EPSILON)
+        return scale, self.bias - mean * scale
+
+
+class Convolution(nn.Module):
+    """Equation 5 of Xie and Grossman (2018), with batch normalisation as in their code.
+
+    Their linear map over the concatenated features of center, neighbor and edge is the sum of three; the two of the
+    atoms are applied once an atom instead of once an edge.
+    """
+
+    def __init__(self, atom_width: int, edge_width: int) -> None:
+        super().__init__()
+        # One layer of the original's shape, so that its initial values are distributed as the original's are.
+        joint = nn.Linear(2 * atom_width + edge_width, 2 * atom_width)
+        center, neighbor, edge = joint.weight.detach().split([atom_width, atom_width, edge_width], dim=1)
+        self.center = nn.Parameter(center.contiguous())
+        self.neighbor = nn.Parameter(neighbor.contiguous())
+        self.edge = nn.Parameter(edge.contiguous())
+        self.bias = nn.Parameter(joint.bias.detach().clone())
+        self.message_norm = WeightedBatchNorm(2 * atom_width)
+        self.sum_norm = WeightedBatchNorm(atom_width)
+
+    def forward(self, atoms: Tensor, edges: Tensor, batch: Batch) -> Tensor:
+        """Return new (a, w) features of the atoms; ``edges`` has the expanded distances, (e, g)."""
+        rows = functional.linear(edges, self.edge, self.bias)
+        rows = rows + functional.linear(atoms, self.center).index_select(0, batch.centers)
+        rows = rows + functional.linear(atoms, self.neighbor).index_select(0, batch.neighbors)
+        # An edge occurs once for every atom that its center stands for.
+        occurrences = batch.weights * batch.multiplicities.index_select(0, batch.centers)
+        gate, core = self.message_norm(rows, occurrences).chunk(2, dim=1)
+        messages = torch.sigmoid(gate) * functional.softplus(core) * batch.weights[:, None]
+        sums = torch.zeros_like(atoms).index_add(0, batch.centers, messages)
+        return functional.softplus(atoms + self.sum_norm(sums, batch.multiplicities))
+
+
+class CGCNN(nn.Module):
+    """Crystal graph convolutional neural network with one output for every target.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    element_features : (119, f) array
+        Row Z describes the element with atomic number Z; row 0 is not used. It becomes part of the model.
+    """
+
+    element_features: Tensor
+
+    def __init__(self, architecture: Architecture, element_features: np.ndarray) -> None:
+        super().__init__()
+        self.architecture = architecture
+        features = torch.as_tensor(np.asarray(element_features), dtype=torch.get_default_dtype())
+        if features.ndim != 2 or len(features) != 119:
+            raise ValueError(f'element_features have shape {tuple(features.shape)}; expected (119, any)')
+        self.register_buffer('element_features', features.clone())
+        self.expansion = GaussianExpansion(
+            architecture.max_distance, architecture.distance_step, architecture.distance_width
+        )
+        width = architecture.atom_width
+        self.embedding = nn.Linear(features.shape[1], width)
+        self.convolutions = nn.ModuleList(
+            Convolution(width, len(self.expansion.centers)) for _ in range(architecture.n_convolutions)
+        )
+        widths = [width] + [architecture.hidden_width] * architecture.n_hidden
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.output = nn.Linear(widths[-1], architecture.n_targets)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return (m, n_targets) standardised predictions."""
+        edges = self.expansion(batch.distances)
+        # Elements are embedded before atoms are: there are fewer of them.
+        atoms = self.embedding(self.element_features).index_select(0, batch.atomic_numbers)
+        for convolution in self.convolutions:
+            atoms = convolution(atoms, edges, batch)
+        return self.head(atoms, batch)
+
+    def head(self, atoms: Tensor, batch: Batch) -> Tensor:
+        """Pool the atoms of every crystal and apply the fully connected layers."""
+        pooled = torch.zeros((batch.n_crystals, atoms.shape[1]), dtype=atoms.dtype, device=atoms.device)
+        features = functional.softplus(pooled.index_add(0, batch.crystals, atoms * batch.crystal_weights[:, None]))
+        for layer in self.hidden:
+            features = functional.softplus(layer(features))
+        return self.output(features)
