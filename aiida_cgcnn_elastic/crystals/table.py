@@ -381,14 +381,7 @@ class CrystalTable:
 
         It does not depend on how the table is cut in pieces, compressed or written, nor on the order of the columns.
         """
-        digest = hashlib.sha256()
-        for name in (*GEOMETRY_SCHEMA.names, *sorted(self.property_names)):
-            column = _whole(self._table.column(name))
-            # Arrow's own name of a list type holds the name of its inner field, which Parquet changes.
-            kind = column.type.value_type if pa.types.is_nested(column.type) else column.type
-            digest.update(f'{name}:{kind}:{len(column)};'.encode())
-            _digest_array(digest, column)
-        return digest.hexdigest()
+        return rows_sha256(self._table, [*GEOMETRY_SCHEMA.names, *sorted(self.property_names)])
 
 
 def column_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -403,6 +396,26 @@ def column_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     values = np.empty(len(column), dtype=object)
     values[:] = column.to_pylist()
     return values
+
+
+def rows_sha256(table: pa.Table, names: Sequence[str] | None = None) -> str:
+    """Return a checksum of the values of an Arrow table's columns, whatever their chunks and buffers.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        With columns of numbers, booleans, strings and lists of them.
+    names : sequence of str, optional
+        The columns and their order; by default all, in alphabetical order.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(table.column_names) if names is None else names:
+        column = _whole(table.column(name))
+        # Arrow's own name of a list type holds the name of its inner field, which Parquet changes.
+        kind = column.type.value_type if pa.types.is_nested(column.type) else column.type
+        digest.update(f'{name}:{kind}:{len(column)};'.encode())
+        _digest_array(digest, column)
+    return digest.hexdigest()
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
