@@ -13,6 +13,7 @@ from aiida_cgcnn_elastic.crystals.sources.reading import (
     open_source,
     read,
     read_rejections,
+    recognise,
     write_rejections,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     'open_source',
     'read',
     'read_rejections',
+    'recognise',
     'write_rejections',
 ]

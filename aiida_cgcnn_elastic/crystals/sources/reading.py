@@ -77,12 +77,23 @@ def open_source(paths: Sequence[str | PathLike[str]] = (), name: str | None = No
     resolved = [Path(path) for path in paths]
     sources = available()
     if name is None:
-        name = _recognise(resolved, sources)
+        name = recognise(resolved)
     if name not in sources:
         raise SourceError(f'there is no source {name!r}; the sources are: {", ".join(sources)}')
     source = sources[name]
     _check_options(source, options)
     return source(resolved, **options)
+
+
+def recognise(paths: Sequence[str | PathLike[str]]) -> str:
+    """Return the name of the first source that recognises all of some paths.
+
+    Raises
+    ------
+    SourceError
+        If a path does not exist, or no source recognises them.
+    """
+    return _recognise([Path(path) for path in paths], available())
 
 
 def _recognise(paths: list[Path], sources: dict[str, type[Source]]) -> str:
@@ -188,4 +199,4 @@ def read_rejections(path: str | PathLike[str]) -> list[Rejection]:
     ]
 
 
-__all__ = ['Batch', 'ReadResult', 'available', 'open_source', 'read', 'read_rejections', 'write_rejections']
+__all__ = ['Batch', 'ReadResult', 'available', 'open_source', 'read', 'read_rejections', 'recognise', 'write_rejections']
