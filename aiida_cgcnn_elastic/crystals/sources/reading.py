@@ -199,4 +199,13 @@ def read_rejections(path: str | PathLike[str]) -> list[Rejection]:
     ]
 
 
-__all__ = ['Batch', 'ReadResult', 'available', 'open_source', 'read', 'read_rejections', 'recognise', 'write_rejections']
+__all__ = [
+    'Batch',
+    'ReadResult',
+    'available',
+    'open_source',
+    'read',
+    'read_rejections',
+    'recognise',
+    'write_rejections',
+]
