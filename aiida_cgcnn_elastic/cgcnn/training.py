@@ -1,0 +1,705 @@
+"""Train networks by a protocol, reproducibly and so that an interrupted training can go on."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from .graphs import CrystalGraphs
+from .inference import choose_device, limited_threads, predict_graphs
+from .metrics import all_metrics
+from .model import UNITS, ElasticModel, Member, Normalizer, write_atomically
+from .network import CGCNN, Architecture, Batch
+from .splits import PARTS, Split
+
+__all__ = [
+    'CHECKPOINT_FILE',
+    'PROTOCOLS',
+    'CheckpointError',
+    'Diverged',
+    'Interrupted',
+    'Protocol',
+    'TrainingResult',
+    'train',
+]
+
+CHECKPOINT_FILE = 'checkpoint.safetensors'
+
+CHECKPOINT_SECONDS = 30.0
+"""A checkpoint is written at the end of an epoch if the last one is older than this."""
+
+_CHOICES = {
+    'loss': ('l1', 'mse'),
+    'optimizer': ('adam', 'adamw'),
+    'schedule': ('constant', 'one_cycle'),
+    'keep': ('best', 'last'),
+}
+
+
+class Interrupted(Exception):  # noqa: N818 - an event, not an error
+    """The training was stopped; ``checkpoint`` is the file to go on from, None where none was asked for."""
+
+    def __init__(self, message: str, checkpoint: Path | None) -> None:
+        super().__init__(message)
+        self.checkpoint = checkpoint
+
+
+class Diverged(Exception):  # noqa: N818 - named as in the contract of the runner's exit statuses
+    """The loss is no longer finite."""
+
+
+class CheckpointError(ValueError):
+    """The checkpoint is damaged or belongs to another training."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A recipe for training. The defaults are the study's.
+
+    Attributes
+    ----------
+    name : str
+    n_convolutions, n_hidden, atom_width, hidden_width, n_neighbors : int
+        See `Architecture`.
+    joint_targets : bool
+        One network for all targets, or one for each.
+    loss : str
+        ``'mse'`` or ``'l1'``, of the standardised targets.
+    optimizer : str
+        ``'adam'``, or ``'adamw'`` with decoupled weight decay.
+    learning_rate : float
+        With ``schedule='one_cycle'`` (Smith and Topin, 2018; as in torch) the largest.
+    weight_decay : float
+    schedule : str
+        ``'constant'`` or ``'one_cycle'``.
+    epochs, batch_size : int
+    ema_decay : float or None
+        Decay, for each step, of the exponential moving average of the weights that is evaluated and kept instead of the
+        weights.
+    keep : str
+        ``'best'`` keeps the weights of the epoch with the least validation error, ``'last'`` those of the last epoch.
+    """
+
+    name: str = 'paper'
+    n_convolutions: int = 3
+    n_hidden: int = 2
+    atom_width: int = 64
+    hidden_width: int = 128
+    n_neighbors: int = 12
+    joint_targets: bool = False
+    loss: str = 'mse'
+    optimizer: str = 'adam'
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = 'constant'
+    epochs: int = 30
+    batch_size: int = 256
+    ema_decay: float | None = None
+    keep: str = 'best'
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f'{name} of the protocol is {getattr(self, name)!r}; expected one of {choices}')
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f'name of the protocol is {self.name!r}; expected a text')
+        if not isinstance(self.joint_targets, bool):
+            raise ValueError(f'joint_targets of the protocol is {self.joint_targets!r}; expected true or false')
+        for name in ('epochs', 'batch_size'):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f'{name} of the protocol is {value!r}; expected a whole number of at least 1')
+        self._check_number('learning_rate', least=0, inclusive=False)
+        self._check_number('weight_decay', least=0, inclusive=True)
+        if self.ema_decay is not None:
+            self._check_number('ema_decay', least=0, inclusive=True, below=1)
+        self.architecture(1)
+
+    def _check_number(self, name: str, *, least: float, inclusive: bool, below: float = math.inf) -> None:
+        """Raise ValueError where a number is out of its range."""
+        value = getattr(self, name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not (least <= value < below) or (value == least and not inclusive):
+            raise ValueError(
+                f'{name} of the protocol is {value!r}; expected a number {"from" if inclusive else "above"} {least}'
+                + (f' and below {below}' if below < math.inf else '')
+            )
+
+    def architecture(self, n_targets: int) -> Architecture:
+        """Return the architecture of a network with that many targets."""
+        return Architecture(
+            n_targets=n_targets,
+            n_convolutions=self.n_convolutions,
+            n_hidden=self.n_hidden,
+            atom_width=self.atom_width,
+            hidden_width=self.hidden_width,
+            n_neighbors=self.n_neighbors,
+        )
+
+    @classmethod
+    def from_name(cls, name: str) -> Protocol:
+        """Return one of `PROTOCOLS`.
+
+        Raises
+        ------
+        ValueError
+            If there is none of that name; the message lists those there are.
+        """
+        if name not in PROTOCOLS:
+            raise ValueError(f'no protocol {name!r}; there are {sorted(PROTOCOLS)}')
+        return PROTOCOLS[name]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
+        """Return the protocol with these values, and the study's where one is not given.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown (the message lists those there are) or a value impossible.
+        """
+        allowed = [item.name for item in fields(cls)]
+        if unknown := sorted(set(values) - set(allowed)):
+            raise ValueError(f'unknown keys of the protocol: {unknown}; allowed are {allowed}')
+        return cls(**{'name': 'custom', **values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+PROTOCOLS = {
+    'paper': Protocol(),
+    'fast': Protocol(
+        name='fast',
+        joint_targets=True,
+        loss='l1',
+        optimizer='adamw',
+        learning_rate=3e-3,
+        weight_decay=1e-2,
+        schedule='one_cycle',
+        epochs=100,
+        ema_decay=0.999,
+        keep='last',
+    ),
+}
+"""``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a training.
+
+    Attributes
+    ----------
+    model : ElasticModel
+    history : list of dict
+        One entry for each epoch of each network: ``targets``, ``epoch`` (from 1), ``learning_rate``, ``train_loss`` (of
+        the standardised targets, while training), ``validation`` and ``test`` (``{target: metrics}`` at the end of the
+        epoch), ``is_kept`` (so far).
+    metrics : dict
+        ``{target: {part: metrics}}`` of the model kept, in log10(GPa).
+    predictions : dict
+        ``{target: (m,) float64}`` of the model kept; NaN for crystals in no part.
+    """
+
+    model: ElasticModel
+    history: list[dict[str, Any]]
+    metrics: dict[str, dict[str, dict[str, Any]]]
+    predictions: dict[str, npt.NDArray[np.float64]]
+
+
+def train(
+    graphs: CrystalGraphs,
+    targets: Mapping[str, npt.NDArray[np.float64]],
+    split: Split,
+    protocol: Protocol,
+    element_features: npt.NDArray[Any],
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    max_seconds: float | None = None,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    device: str = 'auto',
+    threads: int | None = None,
+    card: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Train a model.
+
+    The same arguments give the same bytes on the same machine, with the same number of threads; a training that was
+    interrupted and resumed gives the bytes of one that was not.
+
+    Parameters
+    ----------
+    graphs : CrystalGraphs
+        Of ``m`` crystals.
+    targets : mapping of (m,) float
+        Names and values of the targets, log10(GPa); NaN where unknown. An unknown value is left out of the loss.
+    split : dict
+        Rows of the parts ``train``, ``validation`` and ``test``; the last may be empty or absent. Only the training
+        part decides the standardisation of the targets and the weights, only the validation part the epoch that is
+        kept.
+    protocol : Protocol
+    element_features : (119, f) array
+        Kept in the model.
+    seed : int
+        Of the initial weights and the order of the crystals.
+    checkpoint : Path, optional
+        Folder for the checkpoint.
+    resume : bool
+        Go on from the checkpoint if there is one.
+    max_seconds : float, optional
+        Stop after that wall time.
+    stop : callable, optional
+        Asked after each batch whether to stop.
+    progress : callable, optional
+        Called with the numbers of batches done and in all.
+    device, threads
+        See `predict`.
+    card : mapping, optional
+        Entries of the model's card such as ``name``, ``description`` and ``citation``.
+    record : mapping, optional
+        What is to be said of the data in the card's training record, such as ``data`` and ``split``.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit together.
+    CheckpointError
+        If the checkpoint to resume from is damaged or belongs to other arguments.
+    Interrupted
+        If `stop` said so or `max_seconds` are over. The checkpoint is written first.
+    Diverged
+        If the loss is no longer finite.
+    """
+    columns = _check_arguments(graphs, targets, split, protocol)
+    groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
+    file = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FILE
+    deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    target_device = choose_device(device)
+    with limited_threads(threads), _deterministic(target_device):
+        trainings = [
+            _Training(
+                graphs, {name: columns[name] for name in group}, split, protocol, element_features, seed, target_device
+            )
+            for group in groups
+        ]
+        fingerprint = _fingerprint(graphs, columns, split, protocol, element_features, seed)
+        if resume and file is not None and file.exists():
+            _read_checkpoint(file, fingerprint, trainings)
+        total = sum(training.n_batches for training in trainings)
+        written = time.monotonic()
+
+        def after_batch() -> None:
+            nonlocal written
+            now = time.monotonic()
+            is_over = now >= deadline or (stop is not None and stop())
+            if file is not None and (is_over or now - written >= CHECKPOINT_SECONDS):
+                _write_checkpoint(file, fingerprint, trainings)
+                written = time.monotonic()
+            done = sum(training.n_batches_done for training in trainings)
+            if progress is not None:
+                progress(done, total)
+            if is_over and done < total:
+                raise Interrupted(f'the training was stopped after {done} of {total} batches', file)
+
+        for training in trainings:
+            training.run(after_batch)
+        return _result(trainings, columns, split, protocol, seed, fingerprint, target_device, card or {}, record or {})
+
+
+class _Training:
+    """The training of one network: where it is, and how it takes the next step."""
+
+    def __init__(
+        self,
+        graphs: CrystalGraphs,
+        columns: Mapping[str, npt.NDArray[np.float64]],
+        split: Split,
+        protocol: Protocol,
+        element_features: npt.NDArray[Any],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.targets = tuple(columns)
+        self.protocol = protocol
+        self.seed = seed
+        self.device = device
+        self.graphs = graphs
+        self.values = np.stack([columns[name] for name in self.targets], axis=1)
+        is_known = np.asarray(np.isfinite(self.values).any(axis=1))
+        self.rows = {part: rows[is_known[rows]] for part, rows in split.items()}
+        self.evaluated = {
+            part: graphs.select(self.rows[part]) for part in ('validation', 'test') if len(self.rows[part])
+        }
+        self.normalizer = Normalizer.of(self.values[self.rows['train']])
+        self.standardised = self.normalizer.standardise(self.values)
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = CGCNN(protocol.architecture(len(self.targets)), element_features).to(device)
+        self.average = copy.deepcopy(self.network) if protocol.ema_decay is not None else None
+        kind = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[protocol.optimizer]
+        self.optimizer = kind(
+            self.network.parameters(), lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True
+        )
+        self.epoch = 0
+        self.batch = 0
+        self.loss_sum = 0.0
+        self.loss_count = 0
+        self.history: list[dict[str, Any]] = []
+        self.least_error = math.inf
+        self.kept = self._state()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Return the number of batches in an epoch; the last may be smaller."""
+        return -(-len(self.rows['train']) // self.protocol.batch_size)
+
+    @property
+    def n_batches(self) -> int:
+        """Return the number of batches in the whole training."""
+        return self.protocol.epochs * self.batches_per_epoch
+
+    @property
+    def n_batches_done(self) -> int:
+        """Return the number of batches done so far."""
+        return self.epoch * self.batches_per_epoch + self.batch
+
+    def run(self, after_batch: Callable[[], None]) -> None:
+        """Train to the end, from where this training is."""
+        while self.epoch < self.protocol.epochs:
+            # The order follows from the seed and the epoch alone, so a checkpoint needs no state of a generator.
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows['train'])
+            while self.batch < self.batches_per_epoch:
+                first = self.batch * self.protocol.batch_size
+                self._step(order[first : first + self.protocol.batch_size])
+                self.batch += 1
+                after_batch()
+            self._end_epoch()
+
+    def model(self) -> ElasticModel:
+        """Return the weights that are kept, as a model without a card."""
+        network = copy.deepcopy(self.network).cpu()
+        network.load_state_dict(self.kept)
+        return ElasticModel([Member(network.eval(), self.targets, self.normalizer)], {})
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return all that `load_state` needs, as plain values and tensors."""
+        tensors = {f'network.{name}': tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f'kept.{name}': tensor for name, tensor in self.kept.items()}
+        if self.average is not None:
+            tensors |= {f'average.{name}': tensor for name, tensor in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()['state'].items():
+            tensors |= {f'optimizer.{index}.{name}': tensor for name, tensor in moments.items()}
+        values = {
+            'epoch': self.epoch,
+            'batch': self.batch,
+            'loss_sum': self.loss_sum,
+            'loss_count': self.loss_count,
+            'history': self.history,
+            'least_error': self.least_error if math.isfinite(self.least_error) else None,
+        }
+        return values, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+    def load_state(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go to the place that `state` described."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        self.network.load_state_dict(part('network.'))
+        self.kept = part('kept.')
+        if self.average is not None:
+            self.average.load_state_dict(part('average.'))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part('optimizer.').items():
+            index, moment = name.split('.')
+            moments.setdefault(int(index), {})[moment] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), 'state': moments})
+        self.epoch, self.batch = values['epoch'], values['batch']
+        self.loss_sum, self.loss_count = values['loss_sum'], values['loss_count']
+        self.history = values['history']
+        self.least_error = math.inf if values['least_error'] is None else values['least_error']
+
+    def _step(self, rows: npt.NDArray[np.int64]) -> None:
+        """Learn from one batch."""
+        batch = Batch.from_graphs(self.graphs.select(rows), self.device)
+        true = torch.from_numpy(self.standardised[rows]).to(self.device, torch.float32)
+        is_known = torch.isfinite(true)
+        self._set_learning_rate()
+        self.network.train()
+        errors = self.network(batch)[is_known] - true[is_known]
+        loss = errors.square().mean() if self.protocol.loss == 'mse' else errors.abs().mean()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            names = ' and '.join(self.targets)
+            raise Diverged(
+                f'the loss of {names} is {value} in batch {self.batch + 1} of epoch {self.epoch + 1}; '
+                'a smaller learning rate may help'
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.average is not None:
+            self._update_average()
+        self.loss_sum += value * len(rows)
+        self.loss_count += len(rows)
+
+    def _set_learning_rate(self) -> None:
+        """Set the learning rate of this batch, and with the one-cycle schedule the decay of Adam's first moment."""
+        if self.protocol.schedule == 'one_cycle':
+            rate, momentum = _one_cycle(self.n_batches_done, self.n_batches)
+            for group in self.optimizer.param_groups:
+                group['lr'] = rate * self.protocol.learning_rate
+                group['betas'] = (momentum, group['betas'][1])
+
+    def _update_average(self) -> None:
+        """Move the averaged weights towards the present ones, faster in the beginning."""
+        assert self.average is not None
+        assert self.protocol.ema_decay is not None
+        steps = self.n_batches_done + 1
+        decay = min(self.protocol.ema_decay, steps / (steps + 9))
+        with torch.no_grad():
+            present = self.network.state_dict()
+            for name, tensor in self.average.state_dict().items():
+                tensor.lerp_(present[name], 1 - decay)
+
+    def _end_epoch(self) -> None:
+        """Evaluate the network, keep it if the protocol says so, and write the history."""
+        present = self._state()
+        previous, self.kept = self.kept, present
+        model = self.model()
+        metrics = {part: self._evaluate(model, part) for part in self.evaluated}
+        # Targets are weighed by their spread, so that a joint network is judged on all of them alike.
+        error = (
+            float(
+                np.mean(
+                    [
+                        metrics['validation'][name]['mae'] / std
+                        for name, std in zip(self.targets, self.normalizer.std, strict=True)
+                    ]
+                )
+            )
+            if 'validation' in metrics
+            else math.inf
+        )
+        is_best = error < self.least_error or self.protocol.keep == 'last'
+        if is_best:
+            self.least_error = error
+        else:
+            self.kept = previous
+        self.epoch += 1
+        self.history.append(
+            {
+                'targets': list(self.targets),
+                'epoch': self.epoch,
+                'learning_rate': float(self.optimizer.param_groups[0]['lr']),
+                'train_loss': self.loss_sum / self.loss_count,
+                **metrics,
+                'is_kept': is_best,
+            }
+        )
+        self.batch, self.loss_sum, self.loss_count = 0, 0.0, 0
+
+    def _evaluate(self, model: ElasticModel, part: str) -> dict[str, dict[str, Any]]:
+        """Return the metrics of every target in a part."""
+        predictions = predict_graphs([model], self.evaluated[part], device=str(self.device))
+        true = self.values[self.rows[part]]
+        result = {}
+        for column, name in enumerate(self.targets):
+            is_known = np.isfinite(true[:, column])
+            predicted = predictions[name][is_known]
+            if not np.isfinite(predicted).all():
+                raise Diverged(
+                    f'the network of {name} gives predictions that are not finite after epoch {self.epoch + 1}'
+                )
+            result[name] = all_metrics(true[is_known, column], predicted)
+        return result
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return a copy of the weights that would be kept now."""
+        source = self.network if self.average is None else self.average
+        return {name: tensor.detach().cpu().clone() for name, tensor in source.state_dict().items()}
+
+
+def _one_cycle(step: int, total: int) -> tuple[float, float]:
+    """Return the learning rate over its maximum, and Adam's first decay, at a step of torch's `OneCycleLR`."""
+    warm_up = max(0.3 * total - 1, 1e-9)
+    start, end = 1 / 25, 1 / 25e4
+    if step <= warm_up:
+        fraction = (1 - math.cos(math.pi * step / warm_up)) / 2
+        return start + (1 - start) * fraction, 0.95 - 0.1 * fraction
+    fraction = (1 - math.cos(math.pi * min((step - warm_up) / (total - 1 - warm_up), 1.0))) / 2
+    return 1 + (end - 1) * fraction, 0.85 + 0.1 * fraction
+
+
+def _check_arguments(
+    graphs: CrystalGraphs, targets: Mapping[str, Any], split: Mapping[str, Any], protocol: Protocol
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the targets as arrays in the order of their names, or raise ValueError where the arguments do not fit."""
+    if graphs.n_neighbors != protocol.n_neighbors:
+        raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the protocol {protocol.n_neighbors}')
+    if not targets or (unknown := sorted(set(targets) - set(UNITS))):
+        raise ValueError(f'unknown targets {unknown}; known are {sorted(UNITS)}' if targets else 'there are no targets')
+    columns = {name: np.asarray(targets[name], dtype=np.float64) for name in UNITS if name in targets}
+    if unknown := sorted(set(split) - set(PARTS)):
+        raise ValueError(f'unknown parts of the split: {unknown}; known are {PARTS}')
+    rows = np.concatenate([split[part] for part in split])
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(graphs)):
+        raise ValueError(f'the split names rows from {rows.min()} to {rows.max()}, but there are {len(graphs)}')
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError('the parts of the split overlap')
+    for name, values in columns.items():
+        if values.shape != (len(graphs),):
+            raise ValueError(f'{name} has the shape {values.shape} but there are {len(graphs)} crystals')
+        for part in PARTS:
+            n_known = int(np.isfinite(values[split[part]]).sum()) if part in split else 0
+            is_needed = (
+                part == 'train' or (part == 'validation' and protocol.keep == 'best') or len(split.get(part, ()))
+            )
+            if is_needed and n_known == 0:
+                raise ValueError(f'no crystal of the {part} part has a value of {name}')
+    return columns
+
+
+def _fingerprint(
+    graphs: CrystalGraphs,
+    columns: Mapping[str, npt.NDArray[np.float64]],
+    split: Split,
+    protocol: Protocol,
+    element_features: npt.NDArray[Any],
+    seed: int,
+) -> str:
+    """Return a checksum of all that decides the result of a training."""
+    digest = hashlib.sha256(json.dumps([protocol.to_dict(), seed], sort_keys=True).encode())
+    arrays = [getattr(graphs, item.name) for item in fields(graphs) if item.name != 'n_neighbors']
+    for name, array in [
+        *((str(index), array) for index, array in enumerate(arrays)),
+        *columns.items(),
+        *((part, np.asarray(split[part], dtype=np.int64)) for part in sorted(split)),
+        ('element_features', np.asarray(element_features)),
+    ]:
+        digest.update(f'{name} {array.dtype} {array.shape}'.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _write_checkpoint(file: Path, fingerprint: str, trainings: Sequence[_Training]) -> None:
+    """Write the state of all networks as one file, in one step."""
+    states = [training.state() for training in trainings]
+    tensors = {f'{index}.{name}': tensor for index, (_, part) in enumerate(states) for name, tensor in part.items()}
+    text = json.dumps({'fingerprint': fingerprint, 'trainings': [values for values, _ in states]})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, save_tensors(tensors, metadata={'state': text}))
+
+
+def _read_checkpoint(file: Path, fingerprint: str, trainings: Sequence[_Training]) -> None:
+    """Put all networks where the checkpoint says."""
+    try:
+        with safetensors.safe_open(file, framework='pt') as opened:
+            state = json.loads((opened.metadata() or {})['state'])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+        found = state['fingerprint']
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f'{file} is no checkpoint of a training, or is damaged: {error}') from error
+    if found != fingerprint:
+        raise CheckpointError(
+            f'{file} belongs to a training with another protocol, seed, split or other data; remove it to start anew'
+        )
+    for index, (training, values) in enumerate(zip(trainings, state['trainings'], strict=True)):
+        prefix = f'{index}.'
+        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        training.load_state(values, own)
+
+
+def _result(
+    trainings: Sequence[_Training],
+    columns: Mapping[str, npt.NDArray[np.float64]],
+    split: Split,
+    protocol: Protocol,
+    seed: int,
+    fingerprint: str,
+    device: torch.device,
+    card: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> TrainingResult:
+    """Evaluate what was kept and write the card."""
+    model = ElasticModel([member for training in trainings for member in training.model().members], {})
+    graphs = trainings[0].graphs
+    used = np.sort(np.concatenate([split[part] for part in split]))
+    predicted = predict_graphs([model], graphs.select(used), device=str(device))
+    predictions: dict[str, npt.NDArray[np.float64]] = {}
+    metrics: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, values in columns.items():
+        predictions[name] = np.full(len(graphs), np.nan)
+        predictions[name][used] = predicted[name]
+        metrics[name] = {}
+        for part, rows in split.items():
+            known = rows[np.isfinite(values[rows])]
+            if len(known):
+                metrics[name][part] = all_metrics(values[known], predictions[name][known])
+    history = [entry for training in trainings for entry in training.history]
+    model.card = {
+        'name': protocol.name,
+        **card,
+        'training': [
+            {
+                **record,
+                'protocol': protocol.to_dict(),
+                'seed': seed,
+                'n_crystals': {part: len(split[part]) for part in PARTS if part in split},
+                'kept_epochs': {
+                    name: max(entry['epoch'] for entry in training.history if entry['is_kept'])
+                    for training in trainings
+                    for name in training.targets
+                },
+                'metrics': metrics,
+                'fingerprint': fingerprint,
+                'device': device.type,
+                'threads': torch.get_num_threads(),
+                'versions': {
+                    'python': platform.python_version(),
+                    **{name: version(name) for name in ('aiida-cgcnn-elastic', 'numpy', 'pymatgen', 'torch')},
+                },
+            }
+        ],
+    }
+    return TrainingResult(model, history, metrics, predictions)
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Have a GPU add in a fixed order too; a CPU does so anyway."""
+    if device.type == 'cpu':
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS reads this when it is first used.
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
