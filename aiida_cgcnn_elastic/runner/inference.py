@@ -1,0 +1,95 @@
+"""Predict the crystals of a table chunk by chunk, saving as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiida_cgcnn_elastic.runner.files import sha256_of_json
+from aiida_cgcnn_elastic.runner.parts import Parts, Predicted
+from aiida_cgcnn_elastic.runner.run import Run, RunFailed
+from aiida_cgcnn_elastic.runner.status import Status
+
+if TYPE_CHECKING:
+    from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """How the network is evaluated; see the options of the same names."""
+
+    device: str
+    dtype: str
+    batch_edges: int | None
+    chunk_size: int
+
+
+def predict_in_parts(
+    run: Run, models: Sequence[ElasticModel], crystals: CrystalTable, settings: NetworkSettings, output: Path
+) -> tuple[Predicted, Parts]:
+    """Predict all crystals of a table, in its order.
+
+    What is predicted is saved in the folder `<output>.parts`; the caller removes it when the output is written.
+
+    Returns
+    -------
+    predicted : dict of arrays of shape (m,)
+        As `cgcnn.inference.predict` returns.
+    parts : Parts
+
+    Raises
+    ------
+    RunFailed
+        With `Status.STOPPED` if the run must stop, `Status.SETTINGS_INVALID` if the device is not there or the parts
+        of an earlier run were made from other inputs.
+    """
+    from aiida_cgcnn_elastic.cgcnn.graphs import iter_graphs
+    from aiida_cgcnn_elastic.cgcnn.inference import BATCH_EDGES, choose_device, predict_graphs
+
+    try:
+        device = choose_device(settings.device)
+    except ValueError as error:
+        raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
+    run.report['machine'] = {'device': str(device)}
+    batch_edges = settings.batch_edges or BATCH_EDGES
+    made_from = {
+        'crystals': crystals.sha256(),
+        'models': sha256_of_json(run.report['models']),
+        'dtype': settings.dtype,
+        'batch_edges': batch_edges,
+        'device': device.type,
+    }
+    parts = Parts(output.with_name(output.name + '.parts'), made_from, settings.chunk_size)
+    parts.start(resume=run.options.resume)
+    if parts.n_saved:
+        run.report['resumed'] = True
+        run.say(f'{parts.n_saved} crystals were predicted by an earlier run; continuing with the others')
+    n_neighbors = models[0].members[0].network.architecture.n_neighbors
+
+    with run.stage('predict', len(crystals)):
+        run.progress.update(parts.n_saved)
+        run.report['n_predicted'] = parts.n_saved
+        graphs = iter_graphs(
+            *crystals.slice(parts.n_saved).arrays(), n_neighbors=n_neighbors, chunk=settings.chunk_size
+        )
+        while parts.n_saved < len(crystals):
+            kept = f'{parts.n_saved} of {len(crystals)} crystals are predicted and saved, continue with --resume'
+            run.stop_if_asked(kept)
+            with run.timed('graphs'):
+                chunk = next(graphs)
+            with run.timed('inference'):
+                predicted = predict_graphs(
+                    models,
+                    chunk,
+                    device=str(device),
+                    threads=run.threads,
+                    dtype=settings.dtype,
+                    batch_edges=batch_edges,
+                )
+            parts.save(predicted)
+            run.progress.update(parts.n_saved)
+            run.report['n_predicted'] = parts.n_saved
+    return parts.join(), parts

@@ -1,0 +1,112 @@
+"""Read crystals for a subcommand: any paths that a source knows, one table in the order of the input."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiida_cgcnn_elastic.runner.files import replacing
+from aiida_cgcnn_elastic.runner.run import Run, RunFailed
+from aiida_cgcnn_elastic.runner.status import Status
+
+if TYPE_CHECKING:
+    from aiida_cgcnn_elastic.crystals.sources import ReadResult, Source
+
+
+def parse_source_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return `KEY=VALUE` texts as a dictionary; a value is JSON where it can be, else text.
+
+    Raises
+    ------
+    RunFailed
+        With `Status.USAGE` for a text without a key or a key given twice.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition('=')
+        if not equals or not key or key in options:
+            raise RunFailed(Status.USAGE, f'--option {text!r}: write KEY=VALUE, each key once')
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def read_crystals(
+    run: Run, paths: Sequence[Path], source: str | None = None, options: dict[str, Any] | None = None
+) -> ReadResult:
+    """Read all paths into one table; counts and origin go to the report.
+
+    Raises
+    ------
+    RunFailed
+        With `Status.INPUT_UNREADABLE` if the input as a whole cannot be read, `Status.STOPPED` if the run must stop.
+    """
+    from aiida_cgcnn_elastic.crystals.sources import SourceError, read
+
+    def progress(done: int, total: int | None) -> None:
+        run.progress.update(done, total)
+        run.stop_if_asked('reading is not kept and starts again, so allow more time')
+
+    with run.stage('read'):
+        try:
+            result = read(_open(run, paths, source, options or {}), progress=progress)
+        except (SourceError, OSError) as error:
+            raise RunFailed(Status.INPUT_UNREADABLE, str(error)) from error
+    run.report |= {
+        'n_read': result.n_read,
+        'n_rejected': len(result.rejections),
+        'rejected_by_reason': result.rejected_by_reason,
+        'origin': result.origin.to_dict(),
+    }
+    return result
+
+
+def write_rejections(path: Path | None, result: ReadResult) -> None:
+    """Write the rejections where they are asked for."""
+    from aiida_cgcnn_elastic.crystals.sources import write_rejections as write
+
+    if path is not None:
+        with replacing(path) as temporary:
+            write(temporary, result.rejections)
+
+
+def require_crystals(result: ReadResult) -> None:
+    """Raise RunFailed with `Status.NO_USABLE_CRYSTAL` if nothing is left of the input."""
+    if len(result.table):
+        return
+    if not result.n_read:
+        raise RunFailed(Status.NO_USABLE_CRYSTAL, 'the input holds no crystals')
+    counts = ', '.join(f'{count} {reason}' for reason, count in result.rejected_by_reason.items())
+    raise RunFailed(Status.NO_USABLE_CRYSTAL, f'all {result.n_read} crystals of the input are rejected: {counts}')
+
+
+def _open(run: Run, paths: Sequence[Path], source: str | None, options: dict[str, Any]) -> Source:
+    """Open all paths with one source where one knows them all, else neighbors of one kind together."""
+    from aiida_cgcnn_elastic.crystals.sources import SourceError, recognise
+    from aiida_cgcnn_elastic.runner.chain import ChainedSource
+
+    if source is not None:
+        return _open_one(run, paths, source, options)
+    try:
+        return _open_one(run, paths, recognise(paths), options)
+    except SourceError:
+        if len(paths) < 2:
+            raise
+    groups = groupby(paths, key=lambda path: recognise([path]))
+    return ChainedSource([_open_one(run, list(group), name, options) for name, group in groups])
+
+
+def _open_one(run: Run, paths: Sequence[Path], name: str, options: dict[str, Any]) -> Source:
+    """Open a source; one that parses in parallel uses as many processes as the run may."""
+    from aiida_cgcnn_elastic.crystals.sources import available, open_source
+
+    source = available().get(name)
+    if source is not None and 'processes' in inspect.signature(source).parameters:
+        options = {'processes': run.threads, **options}
+    return open_source(paths, name, **options)

@@ -1,0 +1,213 @@
+"""`cgcnn-elastic train`: a model from crystals with known moduli."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_cgcnn_elastic.runner.options import FILE, device_option, runs, source_options, with_options
+from aiida_cgcnn_elastic.runner.run import Run, RunFailed
+from aiida_cgcnn_elastic.runner.status import Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
+    from aiida_cgcnn_elastic.cgcnn.splits import Split
+    from aiida_cgcnn_elastic.cgcnn.training import Protocol, TrainingResult
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.crystals.sources import ReadResult
+
+
+@click.command('train')
+@click.argument('crystals', nargs=-1, required=True, type=FILE)
+@click.option('--output', type=FILE, required=True, help='Folder for the model, history.json and predictions.parquet.')
+@click.option(
+    '--protocol', 'protocol_name', default='paper', show_default=True, help='A protocol by name, or a JSON file of one.'
+)
+@click.option(
+    '--split',
+    'split_file',
+    type=FILE,
+    help='JSON: {"method": "fraction", "validation": 0.1, "test": 0.1} (the default), or {"method": "column", '
+    '"column": NAME, "test": [VALUES], "validation": FRACTION or [VALUES], "train": [VALUES] or null}.',
+)
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Of weights, batches and split.')
+@click.option('--checkpoint', type=FILE, help='Folder for the checkpoint.  [default: OUTPUT/checkpoint]')
+@with_options(source_options)
+@with_options([device_option])
+@runs('train')
+def train(
+    run: Run,
+    crystals: tuple[Path, ...],
+    output: Path,
+    protocol_name: str,
+    split_file: Path | None,
+    seed: int,
+    checkpoint: Path | None,
+    source: str | None,
+    source_options: tuple[str, ...],
+    device: str,
+) -> None:
+    """Train on those of CRYSTALS that have log10_k_vrh or log10_g_vrh.
+
+    Writes model.safetensors, model.json, history.json and predictions.parquet (material_id, part, target, true,
+    predicted) in OUTPUT. The checkpoint is removed when all is written.
+    """
+    from aiida_cgcnn_elastic.runner.files import write_json
+    from aiida_cgcnn_elastic.runner.labels import with_labels
+    from aiida_cgcnn_elastic.runner.predictions import write_table
+    from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
+    from aiida_cgcnn_elastic.runner.settings import read_settings
+    from aiida_cgcnn_elastic.runner.splitting import DEFAULT_SPLIT, check_split, split_crystals
+
+    protocol = _protocol(protocol_name)
+    spec = check_split(DEFAULT_SPLIT if split_file is None else read_settings(split_file, 'split'))
+    run.report |= {'protocol': protocol.to_dict(), 'split': spec, 'seed': seed}
+    result = read_crystals(run, crystals, source, parse_source_options(source_options))
+    require_crystals(result)
+    labelled = with_labels(run, result.table)
+    split = split_crystals(spec, labelled, seed)
+    run.report |= {'n_crystals': len(labelled), 'n_by_part': {part: len(rows) for part, rows in split.items()}}
+
+    graphs = _graphs(run, labelled, protocol.n_neighbors)
+    folder = checkpoint or output / 'checkpoint'
+    trained = _train(run, graphs, labelled, split, protocol, seed, device, folder, _record(result, labelled, spec))
+    run.report['metrics'] = trained.metrics
+    with run.stage('write'):
+        output.mkdir(parents=True, exist_ok=True)
+        trained.model.save(output)
+        write_json(output / 'history.json', trained.history)
+        write_table(output / 'predictions.parquet', _predictions(trained, labelled, split))
+        _remove_checkpoint(folder)
+
+
+def _protocol(name: str) -> Protocol:
+    """Return the protocol of that name or JSON file."""
+    from aiida_cgcnn_elastic.cgcnn.training import PROTOCOLS, Protocol
+    from aiida_cgcnn_elastic.runner.settings import read_settings
+
+    if name in PROTOCOLS:
+        return Protocol.from_name(name)
+    path = Path(name)
+    if not path.is_file():
+        known = ', '.join(PROTOCOLS)
+        raise RunFailed(Status.SETTINGS_INVALID, f'no protocol {name!r}: it is no file, and the names are {known}')
+    try:
+        return Protocol.from_dict(read_settings(path, 'protocol'))
+    except ValueError as error:
+        raise RunFailed(Status.SETTINGS_INVALID, f'the protocol in {path}: {error}') from error
+
+
+def _graphs(run: Run, crystals: CrystalTable, n_neighbors: int) -> CrystalGraphs:
+    from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
+
+    def progress(done: int, total: int) -> None:
+        run.progress.update(done, total)
+        run.stop_if_asked('no step of the training is done yet, so it starts again')
+
+    with run.stage('graphs', len(crystals)):
+        return build_graphs(*crystals.arrays(), n_neighbors=n_neighbors, progress=progress)
+
+
+def _train(
+    run: Run,
+    graphs: CrystalGraphs,
+    crystals: CrystalTable,
+    split: Split,
+    protocol: Protocol,
+    seed: int,
+    device: str,
+    folder: Path,
+    record: dict[str, Any],
+) -> TrainingResult:
+    """Train, and turn the ways in which a training can end into statuses."""
+    from aiida_cgcnn_elastic.cgcnn.inference import choose_device
+    from aiida_cgcnn_elastic.cgcnn.training import CHECKPOINT_FILE, CheckpointError, Diverged, Interrupted
+    from aiida_cgcnn_elastic.cgcnn.training import train as train_network
+    from aiida_cgcnn_elastic.crystals.elements import element_features
+    from aiida_cgcnn_elastic.runner.labels import labels
+
+    try:
+        run.report['machine'] = {'device': str(choose_device(device))}
+    except ValueError as error:
+        raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
+    run.report['resumed'] = run.options.resume and (folder / CHECKPOINT_FILE).is_file()
+    with run.stage('train'):
+        try:
+            return train_network(
+                graphs,
+                labels(crystals),
+                split,
+                protocol,
+                element_features(),
+                seed=seed,
+                checkpoint=folder,
+                resume=run.options.resume,
+                stop=run.stop,
+                progress=run.progress.update,
+                device=device,
+                threads=run.threads,
+                record=record,
+            )
+        except Interrupted as error:
+            raise RunFailed(Status.STOPPED, f'{run.stop.reason}; {error}; continue with --resume') from error
+        except Diverged as error:
+            raise RunFailed(Status.DIVERGED, str(error)) from error
+        except CheckpointError as error:
+            raise RunFailed(Status.SETTINGS_INVALID, f'cannot continue: {error}') from error
+        except ValueError as error:
+            # Graphs and protocol fit each other here, so what does not fit is the targets and the parts.
+            raise RunFailed(Status.TARGETS_MISSING, str(error)) from error
+
+
+def _record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return what the model's card says of the data that it was trained on."""
+    return {
+        'data': {
+            'content_sha256': result.table.sha256(),
+            'n_crystals': len(result.table),
+            'n_with_target': len(labelled),
+            'origin': result.origin.to_dict(),
+        },
+        'split': spec,
+    }
+
+
+def _predictions(trained: TrainingResult, crystals: CrystalTable, split: Split) -> pa.Table:
+    """Return true and predicted values, one row for each crystal of a part and each target that it has."""
+    import numpy as np
+    import pyarrow as pa
+
+    from aiida_cgcnn_elastic.runner.labels import labels
+
+    known_values = labels(crystals)
+    ids = crystals.arrow.column('material_id')
+    tables = []
+    for target, predicted in trained.predictions.items():
+        true = known_values[target]
+        for part, rows in split.items():
+            known = rows[np.isfinite(true[rows])]
+            tables.append(
+                pa.table(
+                    {
+                        'material_id': ids.take(pa.array(known)),
+                        'part': pa.array([part] * len(known), pa.string()),
+                        'target': pa.array([target] * len(known), pa.string()),
+                        'true': true[known],
+                        'predicted': predicted[known],
+                    }
+                )
+            )
+    return pa.concat_tables(tables)
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a training that is complete, and its folder where nothing else is in it."""
+    from aiida_cgcnn_elastic.cgcnn.training import CHECKPOINT_FILE
+
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
