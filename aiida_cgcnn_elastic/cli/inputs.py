@@ -1,0 +1,126 @@
+"""From what a person names (paths, a model, a file of criteria) to the nodes that processes take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from aiida import orm
+    from aiida.engine import ProcessBuilder
+
+    from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
+
+__all__ = ('all_cores', 'find_model', 'ingest_builder', 'read_criteria', 'stored_once')
+
+
+def ingest_builder(
+    code: orm.AbstractCode, paths: Sequence[Path], source: str | None = None, options: Mapping[str, Any] | None = None
+) -> ProcessBuilder:
+    """Return a builder of the job that reads crystals.
+
+    Parameters
+    ----------
+    code
+        The code of the executable `cgcnn-elastic`.
+    paths
+        Files and folders of the source; none for a source that makes its crystals itself.
+    source
+        Name of the source; it is found out from the files if not given.
+    options
+        Options of the source.
+    """
+    from aiida import orm
+
+    from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
+
+    files: dict[str, orm.Data] = {}
+    for number, path in enumerate(paths):
+        path = path.absolute()
+        node = orm.FolderData(tree=path) if path.is_dir() else orm.SinglefileData(path)
+        node.label = path.name
+        files[f'file_{number:02d}'] = stored_once(node)
+
+    parameters: dict[str, Any] = {}
+    if source is not None:
+        parameters['source'] = source
+    if options:
+        parameters['options'] = dict(options)
+
+    builder = IngestCalculation.get_builder()
+    builder.code = code
+    builder.files = files
+    builder.parameters = orm.Dict(parameters)
+    builder.metadata.options = all_cores()
+    return builder
+
+
+def stored_once(node: orm.Data) -> orm.Data:
+    """Return a stored node of equal content if there is one; store this one otherwise."""
+    from aiida import orm
+
+    content = node.base.caching.compute_hash()
+    found = (
+        orm.QueryBuilder()
+        .append(type(node), filters={f'extras.{node.base.caching._HASH_EXTRA_KEY}': content}, subclassing=False)
+        .first(flat=True)
+    )
+    return found or node.store()
+
+
+def find_model(name: str) -> ElasticModelData:
+    """Return a shipped model as stored node, or the model node of that label, PK or UUID.
+
+    Raises
+    ------
+    ValueError
+        If there is neither; the message lists the shipped models.
+    """
+    from aiida import orm
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+
+    from aiida_cgcnn_elastic import pretrained
+    from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
+
+    if name in pretrained.available():
+        node = ElasticModelData.from_pretrained(name)
+        return node.find_stored() or node.store()
+    try:
+        node = orm.load_node(name)
+    except (MultipleObjectsError, NotExistent) as error:
+        raise ValueError(
+            f'no model {name!r}: shipped are {", ".join(pretrained.available()) or "none"}; and as node: {error}'
+        ) from None
+    if not isinstance(node, ElasticModelData):
+        raise ValueError(f'node {name} is no model but a {node.__class__.__name__}')
+    return node
+
+
+def read_criteria(path: Path) -> dict[str, Any]:
+    """Return the criteria in a JSON or YAML file, checked.
+
+    Raises
+    ------
+    CriteriaError
+        If they are not valid; the message says what is allowed.
+    """
+    from aiida_cgcnn_elastic.screening import Criteria
+
+    criteria = yaml.safe_load(path.read_text(encoding='utf-8'))
+    Criteria.from_dict(criteria)
+    return criteria
+
+
+def all_cores() -> dict[str, Any]:
+    """Return the options of a job that uses every core that this process may use, on this machine."""
+    return {
+        'resources': {
+            'num_machines': 1,
+            'num_mpiprocs_per_machine': 1,
+            'num_cores_per_mpiproc': len(os.sched_getaffinity(0)),
+        }
+    }

@@ -1,0 +1,23 @@
+"""`aiida-cgcnn-elastic`: what a person types."""
+
+from __future__ import annotations
+
+import click
+from aiida.cmdline.groups.verdi import VerdiCommandGroup
+from aiida.cmdline.params import options, types
+
+from aiida_cgcnn_elastic import __version__
+from aiida_cgcnn_elastic.cli.process_commands import ingest, screen
+from aiida_cgcnn_elastic.cli.result_commands import candidates, predictions, show
+from aiida_cgcnn_elastic.cli.setup_commands import models, setup
+
+
+@click.group('aiida-cgcnn-elastic', cls=VerdiCommandGroup, context_settings={'help_option_names': ['-h', '--help']})
+@options.PROFILE(type=types.ProfileParamType(load_profile=True), expose_value=False)
+@click.version_option(__version__, prog_name='aiida-cgcnn-elastic')
+def main() -> None:
+    """Predict elastic moduli of crystals, flag candidate hard materials, and find them again."""
+
+
+for command in (setup, models, ingest, screen, candidates, predictions, show):
+    main.add_command(command)

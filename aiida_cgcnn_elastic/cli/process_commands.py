@@ -1,0 +1,136 @@
+"""`ingest` and `screen`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from aiida.cmdline.params import arguments, options, types
+from aiida.cmdline.utils import decorators, echo
+
+if TYPE_CHECKING:
+    from aiida import orm
+
+CODE = options.CODE(
+    required=False,
+    type=types.CodeParamType(entry_point='cgcnn_elastic.predict'),
+    help='Code of the executable cgcnn-elastic; the one on this machine if not given.',
+)
+DAEMON = click.option('--daemon', is_flag=True, help='Submit to the daemon and wait, instead of running here.')
+
+
+@click.command()
+@click.argument('paths', nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option('--source', help='Name of the source; found out from the files if not given.')
+@click.option('--option', 'source_options', multiple=True, metavar='KEY=VALUE', help='An option of the source.')
+@CODE
+@DAEMON
+@decorators.with_dbenv()
+def ingest(
+    paths: tuple[Path, ...], source: str | None, source_options: tuple[str, ...], code: orm.AbstractCode, daemon: bool
+) -> None:
+    """Read the crystals of files or folders into one node.
+
+    A source that makes its crystals itself, such as `prototypes`, needs no PATHS but its name.
+    """
+    from aiida_cgcnn_elastic.cli.inputs import ingest_builder
+
+    if not paths and source is None:
+        raise click.UsageError('give at least one path, or the name of a source that needs none with --source')
+    builder = ingest_builder(code or _code(), paths, source, _parsed(source_options))
+    node = _launched(builder, daemon)
+    crystals = node.outputs.crystals
+    attributes = crystals.base.attributes
+    echo.echo_success(
+        f'crystal set {crystals.pk}: {attributes.get("n_read"):,} read, {attributes.get("n_crystals"):,} usable, '
+        f'{attributes.get("n_rejected"):,} rejected'
+    )
+    for reason, count in attributes.get('rejected_by_reason').items():
+        echo.echo(f'  {reason}: {count:,}')
+
+
+@click.command()
+@arguments.NODES('crystals', required=True, metavar='CRYSTALS...')
+@click.option(
+    '--model', 'model_names', multiple=True, default=('paper',), show_default=True, help='Shipped name or node.'
+)
+@click.option('--label', required=True, help='Label of the screening.')
+@click.option(
+    '--criteria',
+    'criteria_file',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON or YAML file of criteria; those of the protocol if not given.',
+)
+@click.option('--protocol', help='Protocol of the screening.')
+@CODE
+@DAEMON
+@decorators.with_dbenv()
+def screen(
+    crystals: list[orm.Node],
+    model_names: tuple[str, ...],
+    label: str,
+    criteria_file: Path | None,
+    protocol: str | None,
+    code: orm.AbstractCode,
+    daemon: bool,
+) -> None:
+    """Screen crystal sets, given as PKs or UUIDs: predict, record, flag."""
+    from aiida_cgcnn_elastic.cli.inputs import all_cores, find_model, read_criteria
+    from aiida_cgcnn_elastic.cli.report import candidates_table, counts_text, find_again_text
+    from aiida_cgcnn_elastic.query import candidates
+    from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
+
+    local = code is None
+    try:
+        builder = ScreenWorkChain.get_builder_from_protocol(
+            code or _code(),
+            {f'set_{number:02d}': node for number, node in enumerate(crystals)},
+            {f'model_{number:02d}': find_model(name) for number, name in enumerate(model_names)},
+            label,
+            protocol,
+            # On this machine a job uses every core, so shards go one after the other.
+            {'max_concurrent': 1} if local else None,
+            all_cores() if local else None,
+            criteria=read_criteria(criteria_file) if criteria_file else None,
+        )
+    except ValueError as error:
+        echo.echo_critical(str(error))
+    node = _launched(builder, daemon)
+    frame = candidates(label, limit=20)
+    echo.echo(candidates_table(frame) + '\n\n' + counts_text(node.outputs.summary.get_dict()) + '\n')
+    echo.echo(find_again_text(label, frame['pk'].tolist() if len(frame) else []))
+
+
+def _code() -> orm.InstalledCode:
+    """Return the code of this machine, set up if it is not yet."""
+    from aiida_cgcnn_elastic.cli.setup import setup_localhost
+
+    return setup_localhost().code
+
+
+def _launched(builder: Any, daemon: bool) -> Any:
+    """Return the finished process, or end with its error."""
+    from aiida_cgcnn_elastic.cli.launch import DaemonNotRunningError, launch
+    from aiida_cgcnn_elastic.cli.report import failure_text
+
+    try:
+        node = launch(builder, daemon=daemon)
+    except DaemonNotRunningError as error:
+        echo.echo_critical(str(error))
+    if not node.is_finished_ok:
+        echo.echo_critical(failure_text(node))
+    return node
+
+
+def _parsed(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return options given as KEY=VALUE, where a value is read as YAML: a number, true, a list, or text."""
+    import yaml
+
+    parsed = {}
+    for pair in pairs:
+        key, separator, value = pair.partition('=')
+        if not separator or not key:
+            raise click.BadParameter(f'{pair!r} is not KEY=VALUE', param_hint='--option')
+        parsed[key] = yaml.safe_load(value)
+    return parsed

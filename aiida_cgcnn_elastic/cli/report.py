@@ -1,0 +1,233 @@
+"""What is printed: tables, counts, times, and how to find the results again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from aiida.orm import ProcessNode
+
+__all__ = (
+    'candidates_table',
+    'counts_text',
+    'failure_text',
+    'find_again_text',
+    'format_frame',
+    'metrics_table',
+    'predictions_table',
+    'reuse_text',
+    'screening_stages',
+    'stages_table',
+)
+
+
+def space_group(number: float | None) -> str:
+    """Return a space group as `Fd-3m (227)`; a dash where it is not known."""
+    import gemmi
+
+    if number is None or number != number:
+        return '-'
+    name = gemmi.find_spacegroup_by_number(int(number)).short_name()
+    # gemmi writes H for a rhombohedral lattice on hexagonal axes, where the International Tables write R.
+    name = name.replace('H', 'R', 1) if name.startswith('H') else name
+    return f'{name} ({int(number)})'
+
+
+def modulus(gigapascal: float, log10: float) -> str:
+    """Return a modulus as `412 (2.615)`: GPa and its log10."""
+    return f'{gigapascal:.0f} ({log10:.3f})'
+
+
+def candidates_table(frame: pd.DataFrame) -> str:
+    """Return candidates as a table, in the order of the frame (columns as `query.candidates` gives them)."""
+    return _table(frame, {'rank': 'Rank'}, 'No candidate.')
+
+
+def predictions_table(frame: pd.DataFrame) -> str:
+    """Return predictions as a table, in the order of the frame (columns as `query.predictions` gives them)."""
+    return _table(frame, {}, 'No prediction.')
+
+
+def _table(frame: pd.DataFrame, first: Mapping[str, str], empty: str) -> str:
+    if frame.empty:
+        return empty
+    rows = [
+        {
+            **{title: row[column] for column, title in first.items()},
+            'Formula': row['formula'],
+            'Material': row['material_id'],
+            'Space group': space_group(row.get('space_group_number')),
+            'K / GPa (log10)': modulus(row['k_vrh'], row['log10_k_vrh']),
+            'G / GPa (log10)': modulus(row['g_vrh'], row['log10_g_vrh']),
+            'K/G': f'{row["pugh_ratio"]:.2f}',
+            'H Chen / GPa': f'{row["hardness_chen"]:.1f}',
+            'PK': row['pk'],
+        }
+        for row in frame.to_dict('records')
+    ]
+    align = ['right'] * len(first) + ['left'] * 3 + ['right'] * 5
+    return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
+
+
+def format_frame(frame: pd.DataFrame, how: str, table: Callable[[pd.DataFrame], str]) -> str:
+    """Return a frame as `table` (made by the function), `csv` or `json` (a list of objects; missing is null)."""
+    if how == 'csv':
+        return frame.to_csv(index=False).rstrip('\n')
+    if how == 'json':
+        return json.dumps(json.loads(frame.to_json(orient='records')), indent=1)
+    return table(frame)
+
+
+def counts_text(summary: Mapping[str, Any]) -> str:
+    """Return where the crystals of a screening went, from its output `summary`."""
+    lines = [
+        ('read', summary['n_read'], ''),
+        ('rejected', summary['n_rejected'], _reasons(summary['rejected_by_reason'])),
+        ('excluded', summary['n_excluded'], _reasons(summary['excluded_by_reason'])),
+    ]
+    if summary['n_not_predicted']:
+        lines.append(('not predicted', summary['n_not_predicted'], 'in shards that failed'))
+    lines.append(('predicted', summary['n_predicted'], ''))
+    if 'n_candidates' in summary:
+        n_failed = sum(summary['failed_by_reason'].values())
+        lines.append(('  not flagged', n_failed, _reasons(summary['failed_by_reason'])))
+        lines.append(('  flagged', summary['n_candidates'], _unknown(summary['kept_unknown'])))
+    return tabulate(
+        [(name, f'{count:,}', why) for name, count, why in lines],
+        tablefmt='plain',
+        colalign=('left', 'right', 'left'),
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ', '.join(f'{reason} {count:,}' for reason, count in ordered)
+
+
+def _unknown(counts: Mapping[str, int]) -> str:
+    return ', '.join(f'{count:,} with unknown {name}' for name, count in sorted(counts.items()) if count)
+
+
+def stages_table(stages: Iterable[tuple[str, float, str]]) -> str:
+    """Return a table of stages: name, wall time in seconds, remark."""
+    return tabulate(
+        [(name, f'{seconds:.1f} s', remark) for name, seconds, remark in stages],
+        tablefmt='plain',
+        colalign=('left', 'right', 'left'),
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+
+
+def screening_stages(screening: ProcessNode) -> list[tuple[str, float, str]]:
+    """Return the wall time of the parts of a screening, in seconds: predicting, recording and flagging."""
+    from aiida import orm
+
+    parts: dict[str, list[ProcessNode]] = {'predicting': [], 'recording': [], 'flagging': []}
+    for node in screening.called:
+        if isinstance(node, orm.WorkChainNode):
+            parts['predicting'].append(node)
+        elif node.process_label == 'record_predictions':
+            parts['recording'].append(node)
+        elif node.process_label == 'flag_candidates':
+            parts['flagging'].append(node)
+    stages = []
+    for name, nodes in parts.items():
+        if nodes:
+            # Shards run side by side: from the first start to the last end. The others run one after the other.
+            spans = [(node.ctime, node.mtime) for node in nodes]
+            if name == 'predicting':
+                seconds = (max(end for _, end in spans) - min(start for start, _ in spans)).total_seconds()
+            else:
+                seconds = sum((end - start).total_seconds() for start, end in spans)
+            stages.append((f'  {name}', seconds, ''))
+        elif name != 'predicting':
+            stages.append((f'  {name}', 0.0, 'was done already'))
+    return stages
+
+
+def failure_text(process: ProcessNode) -> str:
+    """Return why a process failed and where to read more."""
+    reason = process.exit_message or process.exception or process.process_state.value
+    lines = [f'{process.process_label} {process.pk} failed: {reason}', f'See: verdi process report {process.pk}']
+    if 'summary' in process.outputs:
+        lines.append(counts_text(process.outputs.summary.get_dict()))
+    return '\n'.join(lines)
+
+
+def metrics_table(
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], study: Mapping[str, Mapping[str, float]]
+) -> str:
+    """Return the errors of a training, part by part, beside mean absolute errors to compare with.
+
+    Parameters
+    ----------
+    metrics
+        Target, then part, then `n`, `mae`, `r2`: as the output `metrics` of a training.
+    study
+        Target, then part: mean absolute error.
+    """
+    rows = [
+        {
+            'Target': target,
+            'Part': part,
+            'Crystals': f'{values["n"]:,}',
+            'MAE': f'{values["mae"]:.4f}',
+            'R2': f'{values["r2"]:.4f}',
+            "Study's MAE": f'{study[target][part]:.4f}' if part in study.get(target, {}) else '-',
+        }
+        for target, parts in sorted(metrics.items())
+        for part, values in parts.items()
+    ]
+    align = ('left', 'left', 'right', 'right', 'right', 'right')
+    return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
+
+
+def reuse_text(process: ProcessNode) -> str:
+    """Say which jobs of a process were reused from earlier ones, and why not where none was."""
+    from aiida import orm
+    from aiida.manage.caching import get_use_cache
+
+    nodes = [process, *getattr(process, 'called_descendants', [])]
+    jobs = [node for node in nodes if isinstance(node, orm.CalcJobNode)]
+    reused = [node for node in jobs if node.base.caching.is_created_from_cache]
+    if jobs and len(reused) == len(jobs):
+        return 'reused an earlier result'
+    if reused:
+        return f'reused {len(reused)} of {len(jobs)} jobs'
+    if not all(get_use_cache(identifier=node.process_type) for node in jobs):
+        return 'computed: caching is off in this profile'
+    return 'computed: no earlier job has these inputs'
+
+
+def find_again_text(label: str, pks: Sequence[int]) -> str:
+    """Return the command line and the QueryBuilder snippet that find the results of a screening."""
+    shown = pks[0] if pks else 'MATERIAL_ID'
+    return f"""\
+From the shell:
+  aiida-cgcnn-elastic candidates --screening '{label}'
+  aiida-cgcnn-elastic predictions --screening '{label}' --where 'log10_g_vrh>=2.0' --elements B
+  aiida-cgcnn-elastic show {shown}
+
+In `verdi shell`:
+  from aiida import orm
+  from aiida_cgcnn_elastic.groups import PredictionsGroup
+  from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+
+  qb = orm.QueryBuilder()
+  qb.append(PredictionsGroup, filters={{'label': {label!r}}}, tag='screening')
+  qb.append(
+      ElasticPredictionData,
+      with_group='screening',
+      filters={{'attributes.log10_g_vrh': {{'>=': 2.0}}}},  # always a float: with 2, SQLite loses rows
+      project=['id', 'label', 'attributes.formula', 'attributes.log10_k_vrh', 'attributes.log10_g_vrh'],
+  )
+  for pk, material_id, formula, log10_k, log10_g in qb.iterall():
+      print(pk, material_id, formula, log10_k, log10_g)"""

@@ -1,0 +1,164 @@
+"""`candidates`, `predictions` and `show`: find results again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from aiida.cmdline.utils import decorators, echo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S+)\s*')
+
+
+def parse_condition(text: str) -> tuple[str, tuple[str, float]]:
+    """Return column, operator and value of a condition such as ``log10_g_vrh>=2``; the value is a float always.
+
+    Raises
+    ------
+    click.BadParameter
+        If the text is no such condition.
+    """
+    match = CONDITION.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f'{text!r} is not like log10_g_vrh>=2', param_hint='--where')
+    try:
+        value = float(match['value'])
+    except ValueError:
+        raise click.BadParameter(f'{match["value"]!r} in {text!r} is not a number', param_hint='--where') from None
+    operator = '==' if match['operator'] == '=' else match['operator']
+    return match['column'], (operator, value)
+
+
+def _conditions(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, tuple[str, float]]]:
+    return [parse_condition(text) for text in texts]
+
+
+def _symbols(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    from aiida_cgcnn_elastic.screening.elements import SYMBOLS
+
+    symbols = [symbol for text in texts for symbol in re.split(r'[\s,]+', text) if symbol]
+    for symbol in symbols:
+        if symbol not in SYMBOLS:
+            raise click.BadParameter(f'{symbol!r} is no element')
+    return symbols
+
+
+def selection(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that select rows and say how they are written."""
+    for option in reversed(
+        (
+            click.option('--screening', metavar='LABEL', help='Only of this screening.'),
+            click.option('--model', metavar='NAME', help='Only by this model.'),
+            click.option(
+                '--where',
+                multiple=True,
+                callback=_conditions,
+                metavar='CONDITION',
+                help="A condition on a column, such as 'log10_g_vrh>=2'; may be given many times.",
+            ),
+            click.option(
+                '--elements', multiple=True, callback=_symbols, help='Only with all of these elements, such as B,C.'
+            ),
+            click.option('--without', multiple=True, callback=_symbols, help='Only with none of these elements.'),
+            click.option('--limit', type=click.IntRange(min=1), help='At most so many rows.'),
+            click.option(
+                '--format', 'how', type=click.Choice(['table', 'csv', 'json']), default='table', show_default=True
+            ),
+            click.option('--output', type=click.Path(dir_okay=False, path_type=Path), help='Write to this file.'),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@selection
+@decorators.with_dbenv()
+def candidates(model: str | None, how: str, output: Path | None, **options: Any) -> None:
+    """List flagged candidates, best first."""
+    from aiida_cgcnn_elastic import query
+    from aiida_cgcnn_elastic.cli.report import candidates_table
+
+    frame = _found(query.candidates, model=model, **options)
+    _write(frame, how, output, candidates_table)
+
+
+@click.command()
+@selection
+@decorators.with_dbenv()
+def predictions(how: str, output: Path | None, **options: Any) -> None:
+    """List recorded predictions, the largest shear modulus first."""
+    from aiida_cgcnn_elastic import query
+    from aiida_cgcnn_elastic.cli.report import predictions_table
+
+    frame = _found(query.predictions, **options)
+    _write(frame, how, output, predictions_table)
+
+
+def _found(
+    search: Callable[..., pd.DataFrame], *, elements: list[str], without: list[str], **options: Any
+) -> pd.DataFrame:
+    try:
+        return search(elements=elements or None, not_elements=without or None, **options)
+    except (KeyError, ValueError) as error:
+        echo.echo_critical(str(error.args[0] if error.args else error))
+
+
+def _write(frame: pd.DataFrame, how: str, output: Path | None, table: Callable[[pd.DataFrame], str]) -> None:
+    from aiida_cgcnn_elastic.cli.report import format_frame
+
+    text = format_frame(frame, how, table)
+    if output is None:
+        echo.echo(text)
+    else:
+        output.write_text(text + '\n', encoding='utf-8')
+        echo.echo_success(f'{len(frame):,} rows written to {output}')
+
+
+@click.command()
+@click.argument('identifier', metavar='MATERIAL_ID|PK')
+@click.option('--screening', metavar='LABEL', help='Only the prediction of this screening.')
+@decorators.with_dbenv()
+def show(identifier: str, screening: str | None) -> None:
+    """Show all that is known of a prediction, and where it comes from.
+
+    A material id may have several predictions (by other models, or from other crystals): all are shown.
+    """
+    from aiida_cgcnn_elastic.cli.report import prediction_text
+
+    nodes = _predictions_of(identifier, screening)
+    if not nodes:
+        where = f' in the screening {screening!r}' if screening else ''
+        echo.echo_critical(f'no prediction has the material id, or the PK, {identifier!r}{where}')
+    echo.echo('\n\n'.join(prediction_text(node) for node in nodes))
+
+
+def _predictions_of(identifier: str, screening: str | None) -> list[Any]:
+    """Return predictions by material id; where there is none, by the PK of a prediction or of a candidate."""
+    from aiida import orm
+
+    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+    from aiida_cgcnn_elastic.groups import PredictionsGroup
+
+    def found(filters: dict[str, Any]) -> list[Any]:
+        query = orm.QueryBuilder()
+        query.append(ElasticPredictionData, filters=filters, tag='prediction')
+        if screening:
+            query.append(PredictionsGroup, with_node='prediction', filters={'label': screening})
+        return query.order_by({'prediction': {'id': 'asc'}}).all(flat=True)
+
+    nodes = found({'label': identifier})
+    # An id of digits only, such as 1234567890, is a material id first.
+    if not nodes and identifier.isdigit():
+        nodes = found({'id': int(identifier)})
+        if not nodes:
+            structure = orm.QueryBuilder().append(orm.StructureData, filters={'id': int(identifier)}).first(flat=True)
+            if structure is not None:
+                nodes = found({'label': structure.label})
+    return nodes

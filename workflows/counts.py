@@ -1,0 +1,61 @@
+"""Where every crystal of a screening went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+__all__ = ('count_crystals', 'counts_differ')
+
+
+@calcfunction
+def count_crystals(flags: orm.Dict | None = None, **sets: Any) -> dict[str, orm.Dict]:
+    """Count the crystals of a screening by what became of them.
+
+    :param flags: The `summary` of :func:`~aiida_cgcnn_elastic.calculations.flag_candidates.flag_candidates`; absent
+        where some crystals could not be predicted, because candidates are flagged among all or not at all.
+    :param sets: The namespaces ``crystals`` (of CrystalSetData) and ``predictions`` (of PredictionSetData).
+    """
+    crystals = sets['crystals'].values()
+    predictions = sets.get('predictions', {}).values()
+
+    rejected: Counter[str] = Counter()
+    excluded: Counter[str] = Counter()
+    for node in crystals:
+        rejected.update(node.base.attributes.get('rejected_by_reason'))
+    for node in predictions:
+        rejected.update(node.base.attributes.get('rejected_by_reason'))
+        excluded.update(node.base.attributes.get('excluded_by_reason'))
+
+    n_crystals = sum(node.base.attributes.get('n_crystals') for node in crystals)
+    n_attempted = sum(node.base.attributes.get('n_crystals') for node in predictions)
+    counts = {
+        'n_read': sum(node.base.attributes.get('n_read') for node in crystals),
+        'n_rejected': sum(rejected.values()),
+        'rejected_by_reason': dict(rejected),
+        'n_excluded': sum(excluded.values()),
+        'excluded_by_reason': dict(excluded),
+        'n_predicted': sum(node.base.attributes.get('n_predicted') for node in predictions),
+        'n_not_predicted': n_crystals - n_attempted,
+    }
+    if flags is not None:
+        counts |= {key: flags[key] for key in ('n_candidates', 'failed_by_reason', 'kept_unknown')}
+    return {'summary': orm.Dict(counts)}
+
+
+def counts_differ(counts: dict[str, Any]) -> str | None:
+    """Return what does not add up among the counts of a screening; None where all is accounted for."""
+    parts = ('n_rejected', 'n_excluded', 'n_predicted', 'n_not_predicted')
+    if counts['n_read'] != sum(counts[part] for part in parts):
+        return f'{counts["n_read"]} crystals read, but ' + ' + '.join(f'{counts[part]} {part[2:]}' for part in parts)
+    if 'n_candidates' in counts:
+        n_failed = sum(counts['failed_by_reason'].values())
+        if counts['n_predicted'] != counts['n_candidates'] + n_failed:
+            return (
+                f'{counts["n_predicted"]} crystals predicted, but {counts["n_candidates"]} candidates and {n_failed} '
+                'that fail the criteria'
+            )
+    return None

@@ -1,0 +1,449 @@
+"""Screen sets of crystals: predict them shard by shard, record every prediction, flag the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.common.links import LinkType
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_cgcnn_elastic import query
+from aiida_cgcnn_elastic.calculations.flag_candidates import flag_candidates
+from aiida_cgcnn_elastic.calculations.record_predictions import record_predictions
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
+from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
+from aiida_cgcnn_elastic.storage import add_to_group
+from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
+from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
+from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
+from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
+from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+
+__all__ = ('ScreenWorkChain',)
+
+TARGETS = {'log10_k_vrh', 'log10_g_vrh'}
+FLAGGED_BY = 'flagged_by'
+
+
+def validate_crystals(value: Mapping[str, CrystalSetData], _: Any) -> str | None:
+    """Say what is wrong with the crystal sets."""
+    return None if value else 'no set of crystals is given'
+
+
+def validate_models(value: Mapping[str, ElasticModelData], _: Any) -> str | None:
+    """Say what is wrong with the models: together they must predict both moduli."""
+    missing = TARGETS - {target for model in value.values() for target in model.targets}
+    return f'no model predicts {" and ".join(sorted(missing))}' if missing else None
+
+
+def validate_criteria(value: orm.Dict, _: Any) -> str | None:
+    """Say what is wrong with the criteria."""
+    from aiida_cgcnn_elastic.screening import Criteria, CriteriaError
+
+    try:
+        Criteria.from_dict(value.get_dict())
+    except CriteriaError as error:
+        return str(error)
+    return None
+
+
+def validate_positive(value: orm.Int, _: Any) -> str | None:
+    """Say what is wrong with a count."""
+    return None if value.value > 0 else f'must be at least 1, not {value.value}'
+
+
+def validate_label(value: orm.Str, _: Any) -> str | None:
+    """Say what is wrong with the label."""
+    return None if value.value.strip() else 'the label is empty'
+
+
+class ScreenWorkChain(ProtocolMixin, WorkChain):
+    """Predict the crystals of sets in shards, record every prediction as a node, and flag and rank the candidates.
+
+    Every prediction is in the `PredictionsGroup` of the screening's label, every candidate in its `CandidatesGroup`.
+    Predictions of equal content that any screening has recorded are not recorded again: they join the group.
+    Running again with the same inputs and label continues what was not finished and reuses the rest.
+    """
+
+    _protocol_file = 'screen.yaml'
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Define the ports, the outline and the exit codes."""
+        super().define(spec)
+        spec.input_namespace(
+            'crystals',
+            valid_type=CrystalSetData,
+            dynamic=True,
+            validator=validate_crystals,
+            help='The crystals, each set under a key of choice. A material id that occurs in several sets is kept in '
+            'the first of them, by key.',
+        )
+        spec.input_namespace(
+            'models',
+            valid_type=ElasticModelData,
+            dynamic=True,
+            validator=validate_models,
+            help='The models, each under a key of choice; together they predict both moduli.',
+        )
+        spec.input(
+            'criteria',
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({'preset': 'default'}),
+            serializer=orm.to_aiida_type,
+            validator=validate_criteria,
+            help='What makes a candidate; see `aiida_cgcnn_elastic.screening.Criteria`.',
+        )
+        spec.input(
+            'shard_size',
+            valid_type=orm.Int,
+            default=lambda: orm.Int(20000),
+            serializer=orm.to_aiida_type,
+            validator=validate_positive,
+            help='How many crystals a job predicts at most.',
+        )
+        spec.input(
+            'max_concurrent',
+            valid_type=orm.Int,
+            default=lambda: orm.Int(4),
+            serializer=orm.to_aiida_type,
+            validator=validate_positive,
+            help='How many shards are predicted side by side.',
+        )
+        spec.input(
+            'label',
+            valid_type=orm.Str,
+            serializer=orm.to_aiida_type,
+            validator=validate_label,
+            help='Label of the groups of predictions and candidates; it belongs to these inputs from then on.',
+        )
+        spec.input(
+            'clean_workdir',
+            valid_type=orm.Bool,
+            default=lambda: orm.Bool(False),
+            serializer=orm.to_aiida_type,
+            help='Clean the work folders of the shards that were predicted. Those of failed shards stay.',
+        )
+        spec.expose_inputs(
+            PredictWorkChain,
+            namespace='shard',
+            exclude=(
+                'clean_workdir',
+                'predict.crystals',
+                'predict.models',
+                'predict.rows',
+                'predict.criteria',
+                'predict.parent_folder',
+            ),
+        )
+        spec.output_namespace(
+            'predictions',
+            valid_type=PredictionSetData,
+            dynamic=True,
+            required=False,
+            help='The predictions of each shard.',
+        )
+        spec.output('candidates', valid_type=orm.Dict, required=False, help='The candidates, best first.')
+        spec.output('summary', valid_type=orm.Dict, help='How many crystals went where.')
+
+        spec.outline(
+            cls.claim_label,
+            if_(cls.crystals_occur_twice)(
+                cls.drop_duplicates,
+            ),
+            cls.plan_shards,
+            while_(cls.shards_are_left)(
+                cls.predict_shards,
+                cls.inspect_shards,
+                cls.record_predictions,
+            ),
+            if_(cls.all_is_predicted)(
+                cls.flag_candidates,
+            ),
+            cls.results,
+        )
+
+        spec.exit_code(
+            201,
+            'ERROR_LABEL_TAKEN',
+            message='{reason}.',
+        )
+        spec.exit_code(202, 'ERROR_NO_CRYSTALS', message='The sets hold no usable crystal.')
+        spec.exit_code(
+            301,
+            'ERROR_RECORDING_FAILED',
+            message='The predictions of the shard {shard} could not be recorded; see the report of process {pk}.',
+        )
+        spec.exit_code(
+            302,
+            'ERROR_FLAGGING_FAILED',
+            message='The candidates could not be flagged; see the report of process {pk}.',
+        )
+        spec.exit_code(303, 'ERROR_COUNTS_DIFFER', message='Crystals were lost or counted twice: {reason}.')
+        spec.exit_code(
+            400,
+            'ERROR_SHARDS_FAILED',
+            message='{n_failed} of {n_shards} shards could not be predicted ({shards}). What was predicted is '
+            'recorded, no candidates are flagged yet. See the reports of the failed shards, then run the same inputs '
+            'with the same label to continue.',
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: orm.AbstractCode | str,
+        crystals: Mapping[str, CrystalSetData],
+        models: Mapping[str, ElasticModelData],
+        label: str,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        criteria: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol.
+
+        Parameters
+        ----------
+        code
+            The code of the executable `cgcnn-elastic`, or its label.
+        crystals
+            The sets of crystals, each under a key of choice.
+        models
+            The models, each under a key of choice; together they predict both moduli.
+        label
+            Label of the screening.
+        protocol
+            Name of the protocol; see `get_available_protocols`.
+        overrides
+            Inputs that replace those of the protocol, nested as the input ports are.
+        options
+            `metadata.options` of every job, put over those of the protocol.
+        criteria
+            What makes a candidate, instead of the protocol's criteria.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        shard = PredictWorkChain.get_protocol_inputs(overrides=inputs.get('shard'))
+
+        builder = cls.get_builder()
+        builder.crystals = dict(crystals)
+        builder.models = dict(models)
+        builder.label = orm.Str(label)
+        builder.criteria = orm.Dict(dict(inputs['criteria'] if criteria is None else criteria))
+        builder.shard_size = orm.Int(inputs['shard_size'])
+        builder.max_concurrent = orm.Int(inputs['max_concurrent'])
+        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
+        builder.shard.max_iterations = orm.Int(shard['max_iterations'])
+        builder.shard.predict.code = orm.load_code(code) if isinstance(code, str) else code
+        builder.shard.predict.parameters = orm.Dict(shard['predict']['parameters'])
+        builder.shard.predict.metadata.options = merge(shard['predict']['metadata']['options'], options or {})
+        return builder
+
+    @classmethod
+    def get_fingerprint(cls, inputs: Mapping[str, Any]) -> str:
+        """Return the checksum of the inputs, or a builder, that the label is bound to."""
+        predict = inputs['shard']['predict']
+        return fingerprint(
+            inputs['crystals'],
+            inputs['models'],
+            inputs['criteria'].get_dict(),
+            {
+                'shard_size': inputs['shard_size'].value,
+                'parameters': predict['parameters'].get_dict() if 'parameters' in predict else {},
+            },
+        )
+
+    def claim_label(self) -> ExitCode | None:
+        """Bind the label to these inputs."""
+        try:
+            group = claim_label(self.inputs.label.value, self.get_fingerprint(self.inputs))
+        except LabelTakenError as error:
+            return self.exit_codes.ERROR_LABEL_TAKEN.format(reason=str(error))
+        self.report(f'predictions go into the group {group.label!r} ({group.pk})')
+        self.ctx.group_pk = group.pk
+        self.ctx.crystals = AttributeDict(self.inputs.crystals)
+        return None
+
+    def crystals_occur_twice(self) -> bool:
+        """Return whether a material id is in more than one set."""
+        return has_duplicates(self.inputs.crystals)
+
+    def drop_duplicates(self) -> None:
+        """Replace the sets that repeat crystals of others by sets without them."""
+        reduced = drop_duplicates(**self.inputs.crystals, metadata={'call_link_label': 'drop_duplicates'})
+        for key, node in reduced.items():
+            n_dropped = self.inputs.crystals[key].n_crystals - node.n_crystals
+            self.report(f'{n_dropped} crystals of the set {key!r} are in other sets too and are dropped here')
+        self.ctx.crystals.update(reduced)
+
+    def plan_shards(self) -> ExitCode | None:
+        """Cut the sets into shards."""
+        size = self.inputs.shard_size.value
+        self.ctx.shards = [
+            {'name': f'{key}_{number:04d}', 'key': key, 'rows': [start, min(start + size, node.n_crystals)]}
+            for key, node in sorted(self.ctx.crystals.items())
+            for number, start in enumerate(range(0, node.n_crystals, size))
+        ]
+        self.ctx.n_done = 0
+        self.ctx.predictions = AttributeDict()
+        self.ctx.failed = []
+        if not self.ctx.shards:
+            return self.exit_codes.ERROR_NO_CRYSTALS
+
+        from aiida_cgcnn_elastic.screening import Criteria
+
+        criteria = Criteria.from_dict(self.inputs.criteria.get_dict())
+        self.ctx.filters = orm.Dict(criteria.filters().to_dict())
+        n_crystals = sum(node.n_crystals for node in self.ctx.crystals.values())
+        self.report(f'{n_crystals} crystals in {len(self.ctx.shards)} shards')
+        return None
+
+    def shards_are_left(self) -> bool:
+        """Return whether there are shards that were not tried."""
+        return self.ctx.n_done < len(self.ctx.shards)
+
+    @property
+    def _wave(self) -> list[dict[str, Any]]:
+        """Return the shards that are predicted side by side now."""
+        return self.ctx.shards[self.ctx.n_done : self.ctx.n_done + self.inputs.max_concurrent.value]
+
+    def predict_shards(self) -> ToContext:
+        """Start the prediction of the next shards."""
+        return ToContext(**{f'children.{shard["name"]}': self._child(shard) for shard in self._wave})
+
+    def _child(self, shard: dict[str, Any]) -> orm.WorkChainNode:
+        """Return the work chain that predicts a shard, started now unless it was started already.
+
+        A daemon that is killed in the middle of a step does the step again: it must find what it had started.
+        """
+        link_label = f'shard_{shard["name"]}'
+        started = self.node.base.links.get_outgoing(link_type=LinkType.CALL_WORK, link_label_filter=link_label)
+        for node in started.all_nodes():
+            if node.is_terminated or node.checkpoint is not None:
+                return node
+
+        inputs = self.exposed_inputs(PredictWorkChain, 'shard')
+        inputs.metadata = {'call_link_label': link_label}
+        crystals = self.ctx.crystals[shard['key']]
+        inputs.predict.crystals = crystals
+        inputs.predict.models = self.inputs.models
+        inputs.predict.criteria = self.ctx.filters
+        if shard['rows'] != [0, crystals.n_crystals]:
+            inputs.predict.rows = orm.List(shard['rows'])
+        node = self.submit(PredictWorkChain, **inputs)
+        self.report(f'shard {shard["name"]}, rows {shard["rows"][0]} to {shard["rows"][1]}: {node.pk}')
+        return node
+
+    def inspect_shards(self) -> None:
+        """Keep the predictions of the shards that finished, and note those that failed."""
+        for shard in self._wave:
+            node = self.ctx.children[shard['name']]
+            if node.is_finished_ok:
+                self.ctx.predictions[shard['name']] = node.outputs.predictions
+                continue
+            if shard['name'] not in self.ctx.failed:
+                self.ctx.failed.append(shard['name'])
+            reason = node.exit_message or node.process_state.value
+            self.report(f'shard {shard["name"]} failed, going on without it: {reason} (process {node.pk})')
+
+    def record_predictions(self) -> ExitCode | None:
+        """Record the new predictions as nodes, unless equal ones are recorded, and add them to the group."""
+        for shard in self._wave:
+            name = shard['name']
+            if name not in self.ctx.predictions:
+                continue
+            predictions = self.ctx.predictions[name]
+            pks = query.recorded(predictions)
+            if pks:
+                self.report(f'shard {name}: its {len(pks)} predictions are recorded already')
+            elif predictions.n_predicted > 0:
+                _, process = record_predictions.run_get_node(
+                    predictions, metadata={'call_link_label': f'record_{name}'}
+                )
+                if not process.is_finished_ok:
+                    return self.exit_codes.ERROR_RECORDING_FAILED.format(shard=name, pk=process.pk)
+                pks = query.recorded(predictions)
+            if len(pks) != predictions.n_predicted:
+                return self.exit_codes.ERROR_COUNTS_DIFFER.format(
+                    reason=f'{predictions.n_predicted} predictions in shard {name}, but {len(pks)} records'
+                )
+            add_to_group(orm.load_group(self.ctx.group_pk), pks)
+            if self.inputs.clean_workdir:
+                self._clean(self.ctx.children[name])
+
+        self.ctx.n_done += len(self._wave)
+        return None
+
+    def _clean(self, child: orm.WorkChainNode) -> None:
+        """Clean the work folders of the jobs of a shard that were run for it."""
+        for node in child.called_descendants:
+            if isinstance(node, orm.CalcJobNode) and not node.base.caching.is_created_from_cache:
+                node.outputs.remote_folder._clean()
+
+    def all_is_predicted(self) -> bool:
+        """Return whether no shard failed."""
+        return not self.ctx.failed
+
+    def flag_candidates(self) -> ExitCode | None:
+        """Flag and rank the candidates, unless that was done for these inputs."""
+        group = orm.load_group(self.ctx.group_pk)
+        process = self._flagged_before(group)
+        if process is not None:
+            self.report(f'the candidates were flagged already, by process {process.pk}')
+        else:
+            label = self.inputs.label.value
+            # What a process that was killed has left there is flagged anew.
+            leftovers, _ = CandidatesGroup.collection.get_or_create(label=label)
+            leftovers.clear()
+            _, process = flag_candidates.run_get_node(
+                criteria=self.inputs.criteria,
+                label=self.inputs.label,
+                crystals=dict(self.ctx.crystals),
+                predictions=dict(self.ctx.predictions),
+                metadata={'call_link_label': 'flag_candidates'},
+            )
+            if not process.is_finished_ok:
+                return self.exit_codes.ERROR_FLAGGING_FAILED.format(pk=process.pk)
+            group.base.extras.set(FLAGGED_BY, process.uuid)
+        self.ctx.flags = process.outputs.summary
+        self.ctx.candidates = process.outputs.candidates
+        return None
+
+    def _flagged_before(self, group: PredictionsGroup) -> orm.CalcFunctionNode | None:
+        """Return the process that flagged the candidates of this label, if it is still there."""
+        uuid = group.base.extras.get(FLAGGED_BY, None)
+        if uuid is None:
+            return None
+        found = orm.QueryBuilder().append(orm.CalcFunctionNode, filters={'uuid': uuid}).first(flat=True)
+        return found if found is not None and found.is_finished_ok else None
+
+    def results(self) -> ExitCode | None:
+        """Return the predictions, the candidates and the counts."""
+        for name, node in self.ctx.predictions.items():
+            self.out(f'predictions.{name}', node)
+        inputs: dict[str, Any] = {'crystals': dict(self.ctx.crystals), 'predictions': dict(self.ctx.predictions)}
+        if self.all_is_predicted():
+            inputs['flags'] = self.ctx.flags
+            self.out('candidates', self.ctx.candidates)
+        summary = count_crystals(**inputs, metadata={'call_link_label': 'count_crystals'})['summary']
+        self.out('summary', summary)
+
+        counts = summary.get_dict()
+        difference = counts_differ(counts)
+        n_members = orm.load_group(self.ctx.group_pk).count()
+        if difference is None and n_members != counts['n_predicted']:
+            difference = f'{counts["n_predicted"]} crystals predicted, but {n_members} predictions in the group'
+        if difference is not None:
+            return self.exit_codes.ERROR_COUNTS_DIFFER.format(reason=difference)
+        if self.ctx.failed:
+            return self.exit_codes.ERROR_SHARDS_FAILED.format(
+                n_failed=len(self.ctx.failed), n_shards=len(self.ctx.shards), shards=', '.join(self.ctx.failed)
+            )
+        self.report(f'{counts["n_candidates"]} candidates among {counts["n_predicted"]} predictions')
+        return None

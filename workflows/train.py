@@ -1,0 +1,157 @@
+"""Train a model on a set of crystals with known moduli, whatever stops the job on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import BaseRestartWorkChain, ProcessBuilder, ProcessHandlerReport, process_handler, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_cgcnn_elastic.calculations.train import TrainCalculation
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+
+__all__ = ('TrainWorkChain',)
+
+
+class TrainWorkChain(ProtocolMixin, BaseRestartWorkChain):
+    """Run a `TrainCalculation`, continuing from its checkpoint as often as its time limit asks for."""
+
+    _process_class = TrainCalculation
+    _protocol_file = 'train.yaml'
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Define the ports, the outline and the exit codes."""
+        super().define(spec)
+        spec.expose_inputs(TrainCalculation, namespace='train')
+        spec.expose_outputs(TrainCalculation)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.exit_code(
+            210,
+            'ERROR_INPUTS_UNUSABLE',
+            message='The crystals or settings cannot be used, so trying again is no use: {reason}',
+        )
+        spec.exit_code(
+            410,
+            'ERROR_OUT_OF_MEMORY',
+            message='Out of memory: give the job more memory, or use a protocol with a smaller batch (another model).',
+        )
+        spec.exit_code(
+            420,
+            'ERROR_DIVERGED',
+            message='The training diverged: lower the learning rate of the protocol, or choose another seed.',
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: orm.AbstractCode | str,
+        crystals: CrystalSetData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        split: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol.
+
+        Parameters
+        ----------
+        code
+            The code of the executable `cgcnn-elastic`, or its label.
+        crystals
+            The crystals, with the columns `log10_k_vrh` and `log10_g_vrh`.
+        protocol
+            Name of the protocol; see `get_available_protocols`.
+        overrides
+            Inputs that replace those of the protocol, nested as the input ports are.
+        options
+            `metadata.options` of the job, put over those of the protocol.
+        split
+            How to part the crystals, instead of the protocol's way:
+            ``{'method': 'fraction', 'validation': 0.1, 'test': 0.1}`` at random, by the seed, or
+            ``{'method': 'column', 'column': 'matbench_fold', 'test': [4], 'validation': 0.1}`` by the values of a
+            column, where `validation` is a fraction of the rest or a list of values.
+        seed
+            Seed of the split, the weights and the order of the crystals.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        job = inputs['train']
+        parameters = job['parameters']
+        if split is not None:
+            parameters['split'] = dict(split)
+        if seed is not None:
+            parameters['seed'] = seed
+
+        builder = cls.get_builder()
+        builder.train.code = orm.load_code(code) if isinstance(code, str) else code
+        builder.train.crystals = crystals
+        builder.train.parameters = orm.Dict(parameters)
+        builder.train.metadata.options = merge(job['metadata']['options'], options or {})
+        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
+        builder.max_iterations = orm.Int(inputs['max_iterations'])
+        return builder
+
+    def setup(self) -> None:
+        """Take the inputs of the first job from those of the work chain."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
+
+    @process_handler(
+        priority=600,
+        exit_codes=[
+            TrainCalculation.exit_codes.ERROR_INPUT_UNREADABLE,
+            TrainCalculation.exit_codes.ERROR_NO_USABLE_CRYSTAL,
+            TrainCalculation.exit_codes.ERROR_TARGETS_MISSING,
+            TrainCalculation.exit_codes.ERROR_SETTINGS_INVALID,
+        ],
+    )
+    def handle_unusable_inputs(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Give up: the same inputs will fail again."""
+        return ProcessHandlerReport(
+            True, self.exit_codes.ERROR_INPUTS_UNUSABLE.format(reason=f'{node.exit_message} (job {node.pk})')
+        )
+
+    @process_handler(
+        priority=500,
+        exit_codes=[
+            TrainCalculation.exit_codes.ERROR_STOPPED,
+            TrainCalculation.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME,
+            TrainCalculation.exit_codes.ERROR_SCHEDULER_NODE_FAILURE,
+        ],
+    )
+    def handle_stopped(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Continue from the checkpoint in the folder of the stopped job."""
+        self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        self.report(f'TrainCalculation<{node.pk}> was stopped: continuing from its checkpoint')
+        return ProcessHandlerReport(True)
+
+    @process_handler(
+        priority=400,
+        exit_codes=[
+            TrainCalculation.exit_codes.ERROR_OUT_OF_MEMORY,
+            TrainCalculation.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY,
+        ],
+    )
+    def handle_out_of_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Give up: another batch size would be another training, which is for the user to choose."""
+        self.report(f'TrainCalculation<{node.pk}> ran out of memory')
+        return ProcessHandlerReport(True, self.exit_codes.ERROR_OUT_OF_MEMORY)
+
+    @process_handler(priority=300, exit_codes=[TrainCalculation.exit_codes.ERROR_DIVERGED])
+    def handle_diverged(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Give up: the same seed and learning rate diverge again."""
+        self.report(f'TrainCalculation<{node.pk}> diverged')
+        return ProcessHandlerReport(True, self.exit_codes.ERROR_DIVERGED)
