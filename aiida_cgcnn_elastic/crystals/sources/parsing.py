@@ -1,0 +1,141 @@
+"""Parse files of one crystal each, on several processes where there are many."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import pyarrow as pa
+
+from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, SourceError
+from aiida_cgcnn_elastic.crystals.sources.members import Member, MemberError, read_members
+from aiida_cgcnn_elastic.crystals.table import CrystalTable
+
+FILES_AT_ONCE = 512
+"""Files that make one batch, and one piece of work for a process."""
+
+FILES_WORTH_A_POOL = 8192
+"""Starting processes takes about as long as parsing this many files."""
+
+_POSCAR_SUFFIXES = ('.vasp', '.poscar', '.contcar')
+_POSCAR_NAMES = ('poscar', 'contcar')
+
+Job = tuple[Member, str]
+
+
+def n_processes(processes: int | None) -> int:
+    """Return a number of processes: as asked for, else as many as there are processors to use.
+
+    Raises
+    ------
+    SourceError
+        If less than one is asked for.
+    """
+    if processes is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    if processes < 1:
+        raise SourceError(f'processes must be at least 1, not {processes}')
+    return processes
+
+
+def is_cif(file_name: str) -> bool:
+    """Say whether a file's name is that of a CIF."""
+    return file_name.lower().endswith('.cif')
+
+
+def is_poscar(file_name: str) -> bool:
+    """Say whether a file's name is that of a POSCAR: ``POSCAR``, ``CONTCAR``, ``POSCAR_x``, ``x.vasp``, ..."""
+    name = file_name.lower()
+    if name.endswith(_POSCAR_SUFFIXES) or name in _POSCAR_NAMES:
+        return True
+    return any(name.startswith(start + mark) for start in _POSCAR_NAMES for mark in '._-')
+
+
+def parse(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Batch]:
+    """Parse members into batches, in their order.
+
+    Parameters
+    ----------
+    jobs : sequence of (Member, str)
+        The files, and the ids of their crystals.
+    processes : int, optional
+        How many processes; one where there are too few files to be worth more.
+
+    Raises
+    ------
+    SourceError
+        If the processes cannot be started.
+    """
+    pieces = [jobs[start : start + FILES_AT_ONCE] for start in range(0, len(jobs), FILES_AT_ONCE)]
+    workers = min(n_processes(processes), len(pieces))
+    if workers < 2 or len(jobs) < FILES_WORTH_A_POOL:
+        for piece in pieces:
+            yield parse_piece(piece)
+        return
+    # Spawned, not forked: the caller may have threads (of Arrow, of torch) whose locks a fork would copy.
+    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'))
+    try:
+        waiting: deque[Future[tuple[bytes, list[Rejection]]]] = deque()
+        for piece in pieces:
+            waiting.append(executor.submit(_parse_packed, piece))
+            if len(waiting) > 4 * workers:
+                yield _unpacked(*waiting.popleft().result())
+        while waiting:
+            yield _unpacked(*waiting.popleft().result())
+    except BrokenProcessPool as error:
+        raise SourceError(
+            'a process that parses files ended at once: it was killed, or the calling script lacks the guard '
+            "if __name__ == '__main__'; processes=1 parses without further processes"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def parse_piece(jobs: Sequence[Job]) -> Batch:
+    """Parse some members here and now."""
+    crystals: list[Crystal] = []
+    rejections: list[Rejection] = []
+    for (member, material_id), content in zip(jobs, read_members([job[0] for job in jobs]), strict=True):
+        found = _parse_one(member, material_id, content)
+        if isinstance(found, Crystal):
+            crystals.append(found)
+        else:
+            rejections.append(found)
+    return Batch(CrystalTable.from_crystals(crystals, allow_duplicate_ids=True), rejections)
+
+
+def _parse_one(member: Member, material_id: str, content: bytes | MemberError) -> Crystal | Rejection:
+    if not material_id.strip():
+        return Rejection(member.name, Reason.NO_ID, 'the name of the file leaves no id')
+    if isinstance(content, MemberError):
+        return Rejection(material_id, Reason.UNREADABLE, str(content))
+    if not content.strip():
+        return Rejection(material_id, Reason.UNREADABLE, 'the file is empty')
+    # Imported here, so that naming a source does not load a parser.
+    if is_poscar(member.file_name):
+        from aiida_cgcnn_elastic.crystals.poscar import read_poscar
+
+        return read_poscar(content, material_id)
+    from aiida_cgcnn_elastic.crystals.cif import read_cif
+
+    return read_cif(content, material_id)
+
+
+def _parse_packed(jobs: Sequence[Job]) -> tuple[bytes, list[Rejection]]:
+    """Parse some members in a process of the pool; Arrow's own format is the cheapest to send back."""
+    batch = parse_piece(jobs)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.table.arrow.schema) as writer:
+        writer.write_table(batch.table.arrow)
+    return sink.getvalue().to_pybytes(), batch.rejections
+
+
+def _unpacked(packed: bytes, rejections: list[Rejection]) -> Batch:
+    with pa.ipc.open_stream(packed) as reader:
+        table = reader.read_all()
+    return Batch(CrystalTable.from_arrow(table, allow_duplicate_ids=True), rejections)
