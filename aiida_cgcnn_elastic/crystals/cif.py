@@ -26,6 +26,7 @@ _OPERATION_TAGS = (
     '_space_group_symop_operation_xyz',
     '_space_group_symop.operation_xyz',
 )
+_OPTIONAL_SITE_TAGS = ('type_symbol', 'label', 'occupancy')
 _NAME_TAGS = ('_space_group_name_H-M_alt', '_symmetry_space_group_name_H-M', '_space_group_name_Hall')
 _NUMBER_TAGS = ('_space_group_IT_number', '_symmetry_Int_Tables_number')
 _IDENTITY = 'x,y,z'
@@ -221,8 +222,13 @@ def _site_columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
         width = len(tags)
         return {tag.lower(): values[place::width] for place, tag in enumerate(tags)}
     # A single site may be written as pairs of tag and value instead.
-    pairs = (item.pair for item in block if item.pair is not None)
-    return {tag.lower(): [value] for tag, value in pairs if tag.lower().startswith('_atom_site_')}
+    table = block.find('_atom_site_', ['fract_x', 'fract_y', 'fract_z', *('?' + tag for tag in _OPTIONAL_SITE_TAGS)])
+    if len(table) == 0:
+        return {}
+    row = table[0]
+    given = [place for place in range(table.width()) if table.has_column(place)]
+    names = ('fract_x', 'fract_y', 'fract_z', *_OPTIONAL_SITE_TAGS)
+    return {'_atom_site_' + names[place]: [row[place]] for place in given}
 
 
 def _operations(
@@ -264,15 +270,16 @@ def _settings(block: gemmi.cif.Block) -> list[gemmi.SpaceGroup] | None:
     name = _first_string(block, ('_space_group_name_H-M_alt', '_symmetry_space_group_name_H-M'))
     number = _first_string(block, _NUMBER_TAGS)
     if hall is not None:
-        group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(hall))
-        found = [group] if group is not None else []
+        group = _group_by_hall(hall)
+        found = [] if group is None else [group]
     elif name is not None:
-        angles = [_number(block.find_value('_cell_angle_' + angle) or '90') for angle in ('alpha', 'gamma')]
-        group = gemmi.find_spacegroup_by_name(name, *angles)
-        found = _origin_choices(group) if group is not None and ':' not in name else [group] if group else []
+        alpha, gamma = (_number(block.find_value('_cell_angle_' + angle) or '90') for angle in ('alpha', 'gamma'))
+        # The angles tell the hexagonal setting of a rhombohedral group from its primitive one.
+        group = gemmi.find_spacegroup_by_name(name, alpha, gamma)
+        found = [] if group is None else [group] if ':' in name else _origin_choices(group)
     elif number is not None:
         group = gemmi.find_spacegroup_by_number(int(number)) if number.isdecimal() else None
-        found = _origin_choices(group) if group is not None else []
+        found = [] if group is None else _origin_choices(group)
     else:
         return None
     given = hall or name or number
@@ -286,6 +293,13 @@ def _settings(block: gemmi.cif.Block) -> list[gemmi.SpaceGroup] | None:
             f'no symmetry operations are listed, and the space group is given as {given!r} and as number {number}',
         )
     return None if found[0].number == 1 else found
+
+
+def _group_by_hall(symbol: str) -> gemmi.SpaceGroup | None:
+    try:
+        return gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symbol))
+    except (ValueError, RuntimeError):
+        return None
 
 
 def _origin_choices(group: gemmi.SpaceGroup) -> list[gemmi.SpaceGroup]:

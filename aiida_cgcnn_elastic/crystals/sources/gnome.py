@@ -41,13 +41,14 @@ class GnomeSource(Source):
 
     A crystal's id is the stem of its CIF, always a string. Columns of the summary are found by name:
 
-    - ``Space Group Number`` is ``space_group_number``, ``Bandgap`` is ``band_gap`` (eV), ``Formation Energy Per Atom`` is
-      ``formation_energy`` (eV/atom).
-    - ``Decomposition Energy Per Atom`` is kept as ``decomposition_energy`` (eV/atom): the release describes it as relative to
-      the convex hull of the Materials Project; below zero means below that hull.
-    - ``energy_above_hull`` (eV/atom) is ``Decomposition Energy Per Atom All``, the distance to the hull of all the release's
-      entries; where that is blank, ``decomposition_energy`` taken for it, since a crystal below the hull it is compared with
-      lies on the hull that it makes itself. Both are cut off at zero from below: a hull has nothing under it.
+    - ``Space Group Number`` is ``space_group_number``, ``Bandgap`` is ``band_gap`` (eV), ``Formation Energy Per Atom``
+      is ``formation_energy`` (eV/atom).
+    - ``Decomposition Energy Per Atom`` is kept as ``decomposition_energy`` (eV/atom): the release describes it as
+      relative to the convex hull of the Materials Project; below zero means below that hull.
+    - ``energy_above_hull`` (eV/atom) is ``Decomposition Energy Per Atom All``, the distance to the hull of all the
+      release's entries; where that is blank, ``decomposition_energy`` is taken for it, since a crystal below the hull
+      that it is compared with lies on the one that it makes itself. Both are cut off at zero: a hull has nothing
+      under it.
 
     Volume and density are not taken from the summary, whose description contradicts itself about the density's unit:
     they follow from the crystal. A blank is null, as are all properties of a CIF that the summary does not have.
@@ -70,8 +71,8 @@ class GnomeSource(Source):
     name: ClassVar[str] = 'gnome'
     licence: ClassVar[str | None] = 'CC BY-NC 4.0'
     citation: ClassVar[str | None] = (
-        'A. Merchant, S. Batzner, S. S. Schoenholz, M. Aykol, G. Cheon, E. D. Cubuk, Scaling deep learning for materials '
-        'discovery, Nature 624, 80-85 (2023), doi:10.1038/s41586-023-06735-9'
+        'A. Merchant, S. Batzner, S. S. Schoenholz, M. Aykol, G. Cheon, E. D. Cubuk, Scaling deep learning for '
+        'materials discovery, Nature 624, 80-85 (2023), doi:10.1038/s41586-023-06735-9'
     )
 
     def __init__(self, paths: Sequence[Path] = (), *, processes: int | None = None, summary: bool = True) -> None:

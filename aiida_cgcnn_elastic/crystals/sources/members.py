@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import struct
 import zipfile
@@ -118,31 +119,32 @@ def read_members(members: list[Member]) -> Iterator[bytes | MemberError]:
     Neighbouring members of one archive share an open file. Headers are not looked up in the archive's directory again,
     which for a release of half a million files takes seconds in every process.
     """
-    handle: BinaryIO | None = None
-    opened = ''
+    for container, group in itertools.groupby(members, key=lambda member: member.container):
+        unread = list(group)
+        try:
+            with open(container, 'rb') as handle:
+                while unread:
+                    yield _content_or_error(handle, unread.pop(0))
+        except OSError as error:
+            # The archive or file itself cannot be opened, and so none of its members.
+            for _ in unread:
+                yield MemberError(str(error))
+
+
+def _content_or_error(handle: BinaryIO, member: Member) -> bytes | MemberError:
     try:
-        for member in members:
-            try:
-                if member.offset < 0:
-                    yield _read_file(member)
-                    continue
-                if handle is None or opened != member.container:
-                    if handle is not None:
-                        handle.close()
-                    handle, opened = open(member.container, 'rb'), member.container
-                yield _read_packed(handle, member)
-            except (MemberError, OSError) as error:
-                yield error if isinstance(error, MemberError) else MemberError(str(error))
-    finally:
-        if handle is not None:
-            handle.close()
+        return _read_file(handle) if member.offset < 0 else _read_packed(handle, member)
+    except MemberError as error:
+        return error
+    except OSError as error:
+        return MemberError(str(error))
 
 
-def _read_file(member: Member) -> bytes:
-    size = os.path.getsize(member.container)
-    if size > MAX_MEMBER_BYTES:
-        raise MemberError(f'{size} bytes are too many for the file of one crystal')
-    return Path(member.container).read_bytes()
+def _read_file(handle: BinaryIO) -> bytes:
+    content = handle.read(MAX_MEMBER_BYTES + 1)
+    if len(content) > MAX_MEMBER_BYTES:
+        raise MemberError(f'more than {MAX_MEMBER_BYTES} bytes are too many for the file of one crystal')
+    return content
 
 
 def _read_packed(handle: BinaryIO, member: Member) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiida_cgcnn_elastic.crystals.checks import why_unusable
@@ -41,12 +41,15 @@ class ParquetSource(Source):
         for path in self.paths:
             try:
                 with pq.ParquetFile(path) as file:
-                    names, n_rows = file.schema_arrow.names, file.metadata.num_rows
+                    schema, n_rows = file.schema_arrow, file.metadata.num_rows
             except (pa.ArrowInvalid, OSError) as error:
                 raise SourceError(f'{path} is not a readable Parquet file: {error}') from error
-            missing = [name for name in GEOMETRY_SCHEMA.names if name not in names]
+            missing = [name for name in GEOMETRY_SCHEMA.names if name not in schema.names]
             if missing:
                 raise SourceError(f'{path} is no table of crystals: it lacks the columns {", ".join(missing)}')
+            for name in GEOMETRY_SCHEMA.names[1:]:
+                if not _is_list_of_numbers(schema.field(name).type):
+                    raise SourceError(f'{path} is no table of crystals: column {name!r} is {schema.field(name).type}')
             self._n_rows += n_rows
 
     @classmethod
@@ -76,60 +79,46 @@ class ParquetSource(Source):
         return Origin(self.name, files=[describe_file(path) for path in self.paths])
 
 
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return False
+    return pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)
+
+
 def _checked(rows: pa.Table, path: Path, first: int) -> Batch:
     """Keep the rows that are usable crystals; reject the others one by one."""
-    for name in ('material_id',):
-        if not pa.types.is_string(rows.schema.field(name).type):
-            rows = rows.set_column(rows.column_names.index(name), name, rows.column(name).cast(pa.string()))
+    ids = rows.column('material_id').cast(pa.string()).to_pylist()
+    lattices, numbers, coords = (rows.column(name) for name in GEOMETRY_SCHEMA.names[1:])
     keep = np.ones(rows.num_rows, dtype=bool)
     rejections = []
-    for row, fault in _faults(rows):
-        keep[row] = False
-        material_id = rows.column('material_id')[row].as_py() or f'{path.name}#{first + row}'
-        rejections.append(Rejection(material_id, *fault))
-    table = CrystalTable.from_arrow(rows.filter(pa.array(keep)), allow_duplicate_ids=True)
-    arrays = table.arrays()
-    usable = np.ones(len(table), dtype=bool)
-    for row in range(len(table)):
-        atoms = slice(arrays.offsets[row], arrays.offsets[row + 1])
-        found = why_unusable(arrays.lattices[row], arrays.atomic_numbers[atoms], arrays.frac_coords[atoms])
-        if found is not None:
-            usable[row] = False
-            rejections.append(Rejection(table.arrow.column('material_id')[row].as_py(), *found))
-    return Batch(table if usable.all() else table.select(usable), rejections)
-
-
-def _faults(rows: pa.Table) -> Iterator[tuple[int, tuple[Reason, str]]]:
-    """Yield the rows that cannot even be part of a table of crystals, and why."""
-    ids = rows.column('material_id').to_pylist()
-    lattices, numbers, coords = (rows.column(name) for name in GEOMETRY_SCHEMA.names[1:])
-    n_atoms = pc.fill_null(pc.list_value_length(numbers), -1).to_numpy()
-    n_coords = pc.fill_null(pc.list_value_length(coords), -1).to_numpy()
-    n_lattice = pc.fill_null(pc.list_value_length(lattices), -1).to_numpy()
     for row, material_id in enumerate(ids):
-        if not material_id:
-            yield row, (Reason.NO_ID, 'the row has no material_id')
-        elif n_lattice[row] != 9:
-            yield row, (Reason.BAD_LATTICE, 'the lattice has not 9 numbers')
-        elif n_atoms[row] < 1:
-            yield row, (Reason.NO_ATOMS, 'no atoms')
-        elif n_coords[row] != 3 * n_atoms[row]:
-            yield row, (Reason.BAD_COORDINATES, f'{n_coords[row]} coordinates for {n_atoms[row]} atoms')
-        else:
-            fault = _fault_of_values(
-                lattices[row].values.to_numpy(zero_copy_only=False),
-                numbers[row].values.to_numpy(zero_copy_only=False),
-                coords[row].values.to_numpy(zero_copy_only=False),
-            )
-            if fault is not None:
-                yield row, fault
+        fault = _fault(material_id, _values(lattices[row]), _values(numbers[row]), _values(coords[row]))
+        if fault is not None:
+            keep[row] = False
+            rejections.append(Rejection(material_id or f'{path.name}#{first + row}', *fault))
+    kept = rows if keep.all() else rows.filter(pa.array(keep))
+    return Batch(CrystalTable.from_arrow(kept, allow_duplicate_ids=True), rejections)
 
 
-def _fault_of_values(lattice: np.ndarray, numbers: np.ndarray, coords: np.ndarray) -> tuple[Reason, str] | None:
-    if not np.isfinite(lattice.astype(float)).all() or np.linalg.det(lattice.reshape(3, 3)) == 0:
-        return Reason.BAD_LATTICE, 'the lattice is not finite or spans no volume'
-    if not np.isfinite(coords.astype(float)).all():
-        return Reason.BAD_COORDINATES, 'a coordinate is missing or not finite'
-    if not ((numbers >= 1) & (numbers <= 118)).all():
-        return Reason.UNKNOWN_SPECIES, 'an atomic number does not lie between 1 and 118'
-    return None
+def _values(scalar: pa.Scalar) -> npt.NDArray[np.float64]:
+    """Return a list's numbers, NaN for a null among them; nothing for a null list."""
+    if scalar.values is None:
+        return np.empty(0)
+    return scalar.values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+
+
+def _fault(
+    material_id: str | None,
+    lattice: npt.NDArray[np.float64],
+    numbers: npt.NDArray[np.float64],
+    coords: npt.NDArray[np.float64],
+) -> tuple[Reason, str] | None:
+    if not material_id:
+        return Reason.NO_ID, 'the row has no material_id'
+    if len(lattice) != 9:
+        return Reason.BAD_LATTICE, f'the lattice has {len(lattice)} numbers, not 9'
+    if len(coords) != 3 * len(numbers):
+        return Reason.BAD_COORDINATES, f'{len(coords)} coordinates for {len(numbers)} atoms'
+    if not ((numbers >= 1) & (numbers <= 118) & (numbers % 1 == 0)).all():
+        return Reason.UNKNOWN_SPECIES, 'an atomic number is not a whole number between 1 and 118'
+    return why_unusable(lattice.reshape(3, 3), numbers.astype(np.uint8), coords.reshape(-1, 3))

@@ -22,7 +22,7 @@ FILES_AT_ONCE = 512
 FILES_WORTH_A_POOL = 8192
 """Starting processes takes about as long as parsing this many files."""
 
-_POSCAR_SUFFIXES = ('.vasp', '.poscar', '.contcar')
+POSCAR_SUFFIXES = ('.vasp', '.poscar', '.contcar')
 _POSCAR_NAMES = ('poscar', 'contcar')
 
 Job = tuple[Member, str]
@@ -51,7 +51,7 @@ def is_cif(file_name: str) -> bool:
 def is_poscar(file_name: str) -> bool:
     """Say whether a file's name is that of a POSCAR: ``POSCAR``, ``CONTCAR``, ``POSCAR_x``, ``x.vasp``, ..."""
     name = file_name.lower()
-    if name.endswith(_POSCAR_SUFFIXES) or name in _POSCAR_NAMES:
+    if name.endswith(POSCAR_SUFFIXES) or name in _POSCAR_NAMES:
         return True
     return any(name.startswith(start + mark) for start in _POSCAR_NAMES for mark in '._-')
 

@@ -53,8 +53,13 @@ class ReadResult:
 
 def available() -> dict[str, type[Source]]:
     """Return the installed sources by name."""
+    return {name: entry_point.load() for name, entry_point in _entry_points().items()}
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    # Loaded one by one where one is enough: a source may be slow to import, and another package's may be broken.
     entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return {entry_point.name: entry_point.load() for entry_point in sorted(entry_points, key=lambda item: item.name)}
+    return {entry_point.name: entry_point for entry_point in sorted(entry_points, key=lambda item: item.name)}
 
 
 def open_source(paths: Sequence[str | PathLike[str]] = (), name: str | None = None, **options: Any) -> Source:
@@ -75,12 +80,12 @@ def open_source(paths: Sequence[str | PathLike[str]] = (), name: str | None = No
         If there is no such source or option, or no source recognises the paths.
     """
     resolved = [Path(path) for path in paths]
-    sources = available()
+    entry_points = _entry_points()
     if name is None:
         name = recognise(resolved)
-    if name not in sources:
-        raise SourceError(f'there is no source {name!r}; the sources are: {", ".join(sources)}')
-    source = sources[name]
+    if name not in entry_points:
+        raise SourceError(f'there is no source {name!r}; the sources are: {", ".join(entry_points)}')
+    source: type[Source] = entry_points[name].load()
     _check_options(source, options)
     return source(resolved, **options)
 
@@ -93,24 +98,26 @@ def recognise(paths: Sequence[str | PathLike[str]]) -> str:
     SourceError
         If a path does not exist, or no source recognises them.
     """
-    return _recognise([Path(path) for path in paths], available())
-
-
-def _recognise(paths: list[Path], sources: dict[str, type[Source]]) -> str:
-    if not paths:
-        without = [name for name, source in sources.items() if not source.needs_path]
+    resolved = [Path(path) for path in paths]
+    if not resolved:
+        without = [name for name, source in available().items() if not source.needs_path]
         raise SourceError(f'nothing to read: give a path, or name a source that needs none ({", ".join(without)})')
-    for path in paths:
+    for path in resolved:
         if not path.exists():
             raise SourceError(f'no such file or folder: {path}')
-    first = [name for name in _ORDER_OF_RECOGNITION if name in sources]
-    middle = [name for name in sources if name not in first and name != _LAST]
-    last = [_LAST] if _LAST in sources else []
-    tried = [name for name in (*first, *middle, *last) if sources[name].needs_path]
-    for name in tried:
-        if sources[name].recognises(paths):
+    entry_points = _entry_points()
+    first = [name for name in _ORDER_OF_RECOGNITION if name in entry_points]
+    middle = [name for name in entry_points if name not in first and name != _LAST]
+    last = [_LAST] if _LAST in entry_points else []
+    tried = []
+    for name in (*first, *middle, *last):
+        source: type[Source] = entry_points[name].load()
+        if not source.needs_path:
+            continue
+        tried.append(name)
+        if source.recognises(resolved):
             return name
-    shown = ', '.join(str(path) for path in paths[:5]) + (' ...' if len(paths) > 5 else '')
+    shown = ', '.join(str(path) for path in resolved[:5]) + (' ...' if len(resolved) > 5 else '')
     raise SourceError(f'no source recognises {shown}; tried: {", ".join(tried)}')
 
 

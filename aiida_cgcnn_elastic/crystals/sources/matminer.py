@@ -1,0 +1,336 @@
+"""matminer's dataset files: a pandas table as JSON, with pymatgen structures as dictionaries."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from aiida_cgcnn_elastic.crystals.checks import why_unusable
+from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
+from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file
+from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA, CrystalTable
+
+TARGET_COLUMNS = {'log10(G_VRH)': 'log10_g_vrh', 'log10(K_VRH)': 'log10_k_vrh'}
+"""matminer's columns whose meaning and unit (log10 of GPa) are agreed; all others keep their names."""
+
+MATBENCH_DATASETS = ('matbench_log_gvrh', 'matbench_log_kvrh')
+MATBENCH_ROWS = 10_987
+MATBENCH_FOLDS = 5
+MATBENCH_SEED = 18012019
+
+SAME_CRYSTAL_TOLERANCE = 1e-5
+"""Two copies of a crystal may differ by so much (Angstrom, or fraction of a vector) where their decimals were cut."""
+
+_STRUCTURE = 'structure'
+_SUFFIXES = ('.json', '.json.gz')
+_ROWS_AT_ONCE = 1024
+_BEGINNING = re.compile(r'^\s*\{\s*"(?:index|columns|data)"\s*:\s*\[')
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    name: str
+    path: Path
+    index: list[Any]
+    structures: list[Any]
+    columns: dict[str, list[Any]]
+    messages: list[str]
+
+
+class MatminerSource(Source):
+    """One of matminer's dataset files with a column ``structure``, or two that hold the same crystals.
+
+    A crystal's id is ``<dataset>-<index>``: the stem of the (first) file and the row's own index. ``log10(G_VRH)``
+    becomes ``log10_g_vrh`` and ``log10(K_VRH)`` ``log10_k_vrh``; other columns of numbers, strings or booleans are kept
+    under their names, in the dataset's units. Rows of Matbench's elastic datasets get ``matbench_fold``, the fold (0 to
+    4) that tests them.
+
+    Two files are joined by the row's index. A row that only one of them has keeps a null target for the other; a row
+    whose crystals differ is rejected.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One or two files, or a folder that holds one or two.
+
+    Raises
+    ------
+    SourceError
+        If a file is not in matminer's layout, or both files hold the same target.
+    """
+
+    name: ClassVar[str] = 'matminer'
+    citation: ClassVar[str | None] = (
+        'L. Ward et al., Matminer: An open source toolkit for materials data mining, Comput. Mater. Sci. 152, 60-69 '
+        '(2018); A. Dunn et al., Benchmarking materials property prediction methods: the Matbench test set and '
+        'Automatminer reference algorithm, npj Comput. Mater. 6, 138 (2020)'
+    )
+
+    def __init__(self, paths: Sequence[Path] = ()) -> None:
+        super().__init__(paths)
+        self._files = _dataset_files(self.paths)
+        if not 1 <= len(self._files) <= 2:
+            raise SourceError(f'the source matminer reads one file, or two to join, not {len(self._files)}')
+        self._messages: list[str] = []
+        self._n_rows: int | None = None
+
+    @classmethod
+    def recognises(cls, paths: Sequence[Path]) -> bool:
+        """Say whether the paths are one or two JSON files that begin as pandas writes a split table."""
+        files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+        return 1 <= len(files) <= 2 and all(_looks_like_dataset(file) for file in files)
+
+    @property
+    def n_expected(self) -> int | None:
+        """The number of different rows, known once reading has begun."""
+        return self._n_rows
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the rows of the first file in their order, then those that only the second has."""
+        datasets = [_load(path) for path in self._files]
+        rows = _join(datasets)
+        self._n_rows = len(rows)
+        self._messages = [message for dataset in datasets for message in dataset.messages]
+        self._messages += _unmatched(datasets)
+        folds = matbench_folds() if _is_matbench(datasets) else None
+        if folds is None and datasets[0].name in MATBENCH_DATASETS:
+            self._messages.append('the rows are not those of Matbench: no folds')
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            crystals, rejections = [], []
+            for index, places in rows[start : start + _ROWS_AT_ONCE]:
+                found = _read_row(datasets, index, places)
+                if isinstance(found, Rejection):
+                    rejections.append(found)
+                    continue
+                if folds is not None:
+                    found = Crystal(
+                        found.material_id,
+                        found.lattice,
+                        found.atomic_numbers,
+                        found.frac_coords,
+                        {**found.properties, 'matbench_fold': int(folds[index])},
+                    )
+                crystals.append(found)
+            yield Batch(CrystalTable.from_crystals(crystals, allow_duplicate_ids=True), rejections)
+
+    def origin(self) -> Origin:
+        """Return the checksums of the files; Matbench's version and licence where they are Matbench's."""
+        is_matbench = all(_stem(path).startswith('matbench_') for path in self._files)
+        return Origin(
+            self.name,
+            version='Matbench v0.1' if is_matbench else None,
+            licence='MIT (crystals and moduli of the Materials Project: CC BY 4.0)' if is_matbench else None,
+            citation=self.citation,
+            files=[describe_file(path) for path in self._files],
+            messages=list(self._messages),
+        )
+
+
+def matbench_folds(
+    n_rows: int = MATBENCH_ROWS, n_folds: int = MATBENCH_FOLDS, seed: int = MATBENCH_SEED
+) -> npt.NDArray[np.int8]:
+    """Return the fold that tests each row of a Matbench v0.1 regression dataset, shape (n_rows,).
+
+    The same as scikit-learn's ``KFold(n_folds, shuffle=True, random_state=seed)``, which defines Matbench's folds.
+    """
+    rows = np.arange(n_rows)
+    np.random.RandomState(seed).shuffle(rows)  # the generator that defines the folds
+    folds = np.empty(n_rows, dtype=np.int8)
+    for fold, members in enumerate(np.array_split(rows, n_folds)):
+        folds[members] = fold
+    return folds
+
+
+def _dataset_files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        found = _in_folder(path) if path.is_dir() else [path]
+        if not found:
+            raise SourceError(f'{path} holds no dataset file in the layout of matminer')
+        files.extend(found)
+    return files
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES))
+    return [path for path in files if _looks_like_dataset(path)]
+
+
+def _looks_like_dataset(path: Path) -> bool:
+    if not path.is_file() or not path.name.lower().endswith(_SUFFIXES):
+        return False
+    try:
+        with gzip.open(path) if path.name.lower().endswith('.gz') else path.open('rb') as handle:
+            return _BEGINNING.match(handle.read(256).decode('utf-8', errors='replace')) is not None
+    except (OSError, EOFError, zlib.error):
+        # A damaged file that is named like a dataset is one: reading it says what is wrong.
+        return True
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r'\.json(\.gz)?$', '', path.name, flags=re.IGNORECASE)
+
+
+def _load(path: Path) -> _Dataset:
+    try:
+        content = path.read_bytes()
+        table = json.loads(gzip.decompress(content) if path.name.lower().endswith('.gz') else content)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise SourceError(f'{path} is not a readable JSON file: {error}') from error
+    if not isinstance(table, dict) or not all(isinstance(table.get(key), list) for key in ('index', 'columns', 'data')):
+        raise SourceError(f'{path} is not a table in pandas\' "split" layout: it needs index, columns and data')
+    names, index, rows = table['columns'], table['index'], table['data']
+    if _STRUCTURE not in names:
+        raise SourceError(f'{path} has no column {_STRUCTURE!r}; its columns are: {", ".join(map(str, names))}')
+    if len(rows) != len(index) or any(len(row) != len(names) for row in rows):
+        raise SourceError(f'{path} is damaged: index, columns and data do not belong together')
+    messages: list[str] = []
+    columns: dict[str, list[Any]] = {}
+    for place, name in enumerate(names):
+        if name == _STRUCTURE:
+            continue
+        values = [row[place] for row in rows]
+        label = TARGET_COLUMNS.get(name, str(name))
+        if label in GEOMETRY_SCHEMA.names:
+            label = f'{label}_in_dataset'
+        kind = _common_type(values)
+        if kind is None:
+            messages.append(
+                f'{path.name}: column {name!r} holds neither numbers, strings nor booleans and was left out'
+            )
+            continue
+        columns[label] = [None if value is None else kind(value) for value in values]
+    place = names.index(_STRUCTURE)
+    return _Dataset(_stem(path), path, index, [row[place] for row in rows], columns, messages)
+
+
+def _common_type(values: list[Any]) -> type | None:
+    """Return the type that a column's values have, None if they are not of one kind; NaN counts as a number."""
+    types = {type(value) for value in values if value is not None}
+    if types <= {int, float}:
+        return float if float in types or not types else int
+    return types.pop() if len(types) == 1 and types <= {bool, str} else None
+
+
+def _join(datasets: list[_Dataset]) -> list[tuple[Any, list[int | None]]]:
+    """Return every row's index, and its place in each dataset."""
+    if len(datasets) == 1:
+        return [(index, [place]) for place, index in enumerate(datasets[0].index)]
+    first, second = datasets
+    common = sorted(set(first.columns) & set(second.columns))
+    if common:
+        raise SourceError(f'{first.path} and {second.path} both hold {", ".join(common)}; they cannot be joined')
+    for dataset in datasets:
+        if len(set(dataset.index)) != len(dataset.index):
+            raise SourceError(f'{dataset.path} has an index that occurs twice; it cannot be joined by row')
+    places = {index: place for place, index in enumerate(second.index)}
+    rows: list[tuple[Any, list[int | None]]] = [
+        (index, [place, places.get(index)]) for place, index in enumerate(first.index)
+    ]
+    known = set(first.index)
+    return rows + [(index, [None, place]) for place, index in enumerate(second.index) if index not in known]
+
+
+def _unmatched(datasets: list[_Dataset]) -> list[str]:
+    if len(datasets) == 1:
+        return []
+    messages = []
+    for dataset, other in (datasets, datasets[::-1]):
+        n_alone = len(set(dataset.index) - set(other.index))
+        if n_alone:
+            absent = ', '.join(other.columns)
+            messages.append(f'{n_alone} rows are only in {dataset.path.name}; their {absent} is unknown')
+    return messages
+
+
+def _is_matbench(datasets: list[_Dataset]) -> bool:
+    return all(
+        dataset.name in MATBENCH_DATASETS
+        and all(type(index) is int and 0 <= index < MATBENCH_ROWS for index in dataset.index)
+        for dataset in datasets
+    )
+
+
+def _read_row(datasets: list[_Dataset], index: Any, places: list[int | None]) -> Crystal | Rejection:
+    material_id = f'{datasets[0].name}-{index}'
+    crystals: list[Crystal] = []
+    properties: dict[str, Any] = {}
+    for dataset, place in zip(datasets, places, strict=True):
+        for name, values in dataset.columns.items():
+            properties[name] = None if place is None else values[place]
+        if place is None:
+            continue
+        found = read_structure(dataset.structures[place], material_id)
+        if isinstance(found, Rejection):
+            return found
+        crystals.append(found)
+    crystal = crystals[0]
+    if len(crystals) == 2:
+        difference = _difference(crystal, crystals[1])
+        if difference is not None:
+            names = ' and '.join(dataset.path.name for dataset in datasets)
+            return Rejection(material_id, Reason.TARGETS_DIFFER, f'{names} hold different crystals: {difference}')
+    return Crystal(material_id, crystal.lattice, crystal.atomic_numbers, crystal.frac_coords, properties)
+
+
+def _difference(one: Crystal, other: Crystal) -> str | None:
+    """Return how two crystals differ, atom by atom in the order given, or None where they do not."""
+    if not np.array_equal(one.atomic_numbers, other.atomic_numbers):
+        return f'{one.formula} of {one.n_atoms} atoms and {other.formula} of {other.n_atoms} atoms'
+    if not np.allclose(one.lattice, other.lattice, rtol=0.0, atol=SAME_CRYSTAL_TOLERANCE):
+        return 'their lattices differ'
+    if not np.allclose(one.frac_coords, other.frac_coords, rtol=0.0, atol=SAME_CRYSTAL_TOLERANCE):
+        return 'their coordinates differ'
+    return None
+
+
+def read_structure(structure: Any, material_id: str) -> Crystal | Rejection:
+    """Read a pymatgen ``Structure`` from its dictionary, without building it.
+
+    Parameters
+    ----------
+    structure : dict
+        What ``Structure.as_dict()`` gives.
+    material_id : str
+        The crystal's id.
+    """
+    try:
+        lattice = np.array(structure['lattice']['matrix'], dtype=np.float64).reshape(3, 3)
+        sites = structure['sites']
+        species = [site['species'] for site in sites]
+        coords = np.array([site['abc'] for site in sites], dtype=np.float64).reshape(len(sites), 3)
+        numbers = np.empty(len(sites), dtype=np.uint8)
+        for row, occupants in enumerate(species):
+            found = _element(occupants)
+            if isinstance(found, tuple):
+                return Rejection(material_id, *found)
+            numbers[row] = found
+    except (KeyError, TypeError, ValueError) as error:
+        return Rejection(
+            material_id,
+            Reason.UNREADABLE,
+            f'not the dictionary of a pymatgen Structure: {type(error).__name__}: {error}',
+        )
+    fault = why_unusable(lattice, numbers, coords)
+    return Rejection(material_id, *fault) if fault is not None else Crystal(material_id, lattice, numbers, coords)
+
+
+def _element(occupants: Sequence[Mapping[str, Any]]) -> int | tuple[Reason, str]:
+    if len(occupants) != 1 or abs(occupants[0]['occu'] - 1) > 1e-3:
+        shared = ', '.join(f'{occupant["element"]} {occupant["occu"]:g}' for occupant in occupants)
+        return Reason.DISORDERED, f'a site is occupied by {shared or "nothing"}'
+    symbol = occupants[0]['element']
+    if symbol in ('D', 'T'):
+        return 1
+    number = ATOMIC_NUMBERS.get(symbol)
+    return number if number is not None else (Reason.UNKNOWN_SPECIES, f'{symbol!r} names no element')
