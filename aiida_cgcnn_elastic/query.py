@@ -1,6 +1,6 @@
 """From QueryBuilder to pandas: predictions, candidates and where they come from.
 
-Numbers are always compared as floats: on SQLite a filter with an integer on a float attribute loses rows without a word.
+Numbers are always compared as floats: on SQLite a filter with an integer on a float attribute loses rows silently.
 """
 
 from __future__ import annotations

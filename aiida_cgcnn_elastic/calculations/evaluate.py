@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from aiida.common.datastructures import CalcInfo
+from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, network_arguments, validate_network_parameters
+from aiida_cgcnn_elastic.calculations.predict import validate_models
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
@@ -16,12 +19,38 @@ class EvaluateCalculation(RunnerCalculation):
     """Measure the errors of models on crystals whose moduli are known."""
 
     SUBCOMMAND = 'evaluate'
+    FILE_METRICS = 'metrics.json'
+    OUTPUTS = (FILE_METRICS,)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
         spec.input('crystals', valid_type=CrystalSetData, help='The crystals, with the target columns.')
-        spec.input_namespace('models', valid_type=ElasticModelData, dynamic=True, required=True, help='The models.')
-        spec.input('parameters', valid_type=Dict, required=False, help='`dtype`, `batch_edges` and `device`.')
-        spec.output('metrics', valid_type=Dict, help='The errors, for each target.')
+        spec.input_namespace(
+            'models',
+            valid_type=ElasticModelData,
+            dynamic=True,
+            required=True,
+            validator=validate_models,
+            help='The models, each under a key of choice. Where several predict the same, the mean is taken.',
+        )
+        spec.input(
+            'parameters',
+            valid_type=Dict,
+            required=False,
+            validator=validate_network_parameters,
+            help='`device` (auto, cpu, cuda), `dtype` (float32, float64), `batch_edges`, `chunk_size`.',
+        )
+        spec.output('metrics', valid_type=Dict, help='`targets`: by target, the errors in log10 of GPa.')
+
+    def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:  # noqa: ARG002
+        """Put the crystals and models into the folder."""
+        filename = CrystalSetData.FILE_CRYSTALS
+        calc_info.local_copy_list.append((self.inputs.crystals.uuid, filename, filename))
+        return [
+            filename,
+            *self.stage_models(calc_info),
+            *('--output', self.FILE_METRICS),
+            *network_arguments(self.parameters()),
+        ]

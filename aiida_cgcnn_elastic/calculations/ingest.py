@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import PurePosixPath
+from typing import Any
+
+from aiida.common.datastructures import CalcInfo
+from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, FolderData, RemoteData, SinglefileData
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 
 __all__ = ('IngestCalculation',)
 
+DIRECTORY = 'files'
+
 
 class IngestCalculation(RunnerCalculation):
-    """Read crystals from the files of a source, reject the unusable ones with reasons, and pack the rest in one node."""
+    """Read crystals from the files of a source, reject the unusable ones with reasons, pack the rest in one node."""
 
     SUBCOMMAND = 'ingest'
+    OUTPUTS = (CrystalSetData.FILE_CRYSTALS, CrystalSetData.FILE_REJECTIONS)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -25,13 +34,66 @@ class IngestCalculation(RunnerCalculation):
             valid_type=(SinglefileData, FolderData, RemoteData),
             dynamic=True,
             required=False,
-            help='The files of the source, each under a key of choice; a RemoteData is a folder on the computer of the code. '
-            'None for a source that makes its crystals itself.',
+            validator=validate_files,
+            help='The files of the source, each under a key of choice, read in the order of the keys. A file keeps '
+            'its name and a folder gets that of its key. A RemoteData is a file or folder on the computer of the '
+            'code, read where it is. None for a source that makes its crystals itself.',
         )
         spec.input(
             'parameters',
             valid_type=Dict,
             required=False,
+            validator=validate_parameters,
             help='`source`: name of the source (found out from the files where absent); `options`: its options.',
         )
         spec.output('crystals', valid_type=CrystalSetData, help='The usable crystals, and those rejected with reasons.')
+
+    def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:  # noqa: ARG002
+        """Put the files into one folder, so that those that belong together find each other."""
+        parameters = self.parameters()
+        arguments: list[str] = []
+        for key, node in sorted(self.inputs.get('files', {}).items()):
+            path = f'{DIRECTORY}/{staged_name(key, node)}'
+            if isinstance(node, RemoteData):
+                calc_info.remote_symlink_list.append((node.computer.uuid, node.get_remote_path(), path))
+            elif isinstance(node, SinglefileData):
+                calc_info.local_copy_list.append((node.uuid, node.filename, path))
+            else:
+                calc_info.local_copy_list.append((node.uuid, '.', path))
+            arguments.append(path)
+        if 'source' in parameters:
+            arguments += ['--source', parameters['source']]
+        for option, value in sorted(parameters.get('options', {}).items()):
+            arguments += ['--option', f'{option}={json.dumps(value)}']
+        crystals, rejections = self.OUTPUTS
+        return [*arguments, '--output', crystals, '--rejections', rejections]
+
+
+def staged_name(key: str, node: SinglefileData | FolderData | RemoteData) -> str:
+    """Return the name that a file or folder has in the job's folder; sources look at names."""
+    if isinstance(node, SinglefileData):
+        return node.filename
+    if isinstance(node, RemoteData):
+        return PurePosixPath(node.get_remote_path()).name
+    return key
+
+
+def validate_files(files: dict[str, Any], _: Any) -> str | None:
+    """Return what is wrong with the files, None where nothing is."""
+    names = [staged_name(key, node) for key, node in files.items()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return f'several files are named {twice}; a source could not tell them apart' if twice else None
+
+
+def validate_parameters(value: Dict | None, _: Any) -> str | None:
+    """Return what is wrong with the parameters, None where nothing is."""
+    if value is None:
+        return None
+    parameters = value.get_dict()
+    if message := check_keys(parameters, ('source', 'options')):
+        return message
+    if not isinstance(parameters.get('source', ''), str):
+        return f'`source` must be the name of a source, not {parameters["source"]!r}'
+    if not isinstance(parameters.get('options', {}), dict):
+        return f'`options` must be a dictionary, not {parameters["options"]!r}'
+    return None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from aiida.common.datastructures import CalcInfo
+from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, RemoteData, SinglefileData
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys, check_parent_folder, write_json
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
@@ -13,9 +17,15 @@ __all__ = ('TrainCalculation',)
 
 
 class TrainCalculation(RunnerCalculation):
-    """Train a crystal graph convolutional network on the crystals of a set that have the target columns."""
+    """Train a crystal graph convolutional network on the crystals of a set whose moduli are known."""
 
     SUBCOMMAND = 'train'
+    FILE_HISTORY = 'history.json'
+    FILE_PREDICTIONS = 'predictions.parquet'
+    DIRECTORY_OUTPUT = 'output'
+    DIRECTORY_CHECKPOINT = 'checkpoint'
+    # Each is left in the output folder, and retrieved without it.
+    OUTPUTS = (*ElasticModelData.FILENAMES, FILE_HISTORY, FILE_PREDICTIONS)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -25,7 +35,10 @@ class TrainCalculation(RunnerCalculation):
         spec.input(
             'parameters',
             valid_type=Dict,
-            help='`protocol` (a name, or a dictionary of settings), `split` (how to part the crystals), `seed`, and optionally `device`.',
+            required=False,
+            validator=validate_parameters,
+            help='`protocol` (a name, or a dictionary of its settings), `split` (a dictionary: how to part the '
+            'crystals), `seed` and `device`; what is absent is as `cgcnn-elastic train --help` says.',
         )
         spec.input(
             'parent_folder',
@@ -33,9 +46,63 @@ class TrainCalculation(RunnerCalculation):
             required=False,
             help='The remote folder of a stopped job with the same inputs, to continue from.',
         )
+        base_validator = spec.inputs.validator
+        spec.inputs.validator = lambda inputs, port: base_validator(inputs, port) or validate_inputs(inputs)
         spec.output('model', valid_type=ElasticModelData, help='The trained model.')
-        spec.output('metrics', valid_type=Dict, help='The errors on the training, validation and test parts.')
-        spec.output('history', valid_type=Dict, help='The course of the training, epoch by epoch.')
+        spec.output('metrics', valid_type=Dict, help='By target and part (train, validation, test): the errors.')
+        spec.output('history', valid_type=Dict, help='`epochs`: the course of the training, a record an epoch.')
         spec.output(
-            'predictions', valid_type=SinglefileData, help='True and predicted values of each crystal (Parquet).'
+            'predictions',
+            valid_type=SinglefileData,
+            help='Parquet: `material_id`, `part`, `target`, `true` and `predicted` (log10 of GPa).',
         )
+
+    def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:
+        """Put the crystals and settings into the folder."""
+        filename = CrystalSetData.FILE_CRYSTALS
+        calc_info.local_copy_list.append((self.inputs.crystals.uuid, filename, filename))
+        directory = self.DIRECTORY_OUTPUT
+        calc_info.retrieve_list = [
+            (f'{directory}/{name}', '.', 0) if name in self.OUTPUTS else name for name in calc_info.retrieve_list
+        ]
+        parameters = self.parameters()
+        arguments = [filename, '--output', directory, '--checkpoint', self.DIRECTORY_CHECKPOINT]
+        if 'protocol' in parameters:
+            protocol = parameters['protocol']
+            if isinstance(protocol, dict):
+                write_json(folder, 'protocol.json', protocol)
+                protocol = 'protocol.json'
+            arguments += ['--protocol', protocol]
+        if 'split' in parameters:
+            write_json(folder, 'split.json', parameters['split'])
+            arguments += ['--split', 'split.json']
+        for key in ('seed', 'device'):
+            if key in parameters:
+                arguments += [f'--{key}', str(parameters[key])]
+        return [*arguments, *self.continue_from_parent(calc_info, self.DIRECTORY_CHECKPOINT)]
+
+
+def validate_parameters(value: Dict | None, _: Any) -> str | None:
+    """Return what is wrong with the parameters, None where nothing is.
+
+    What a protocol or split may hold is known to the executable alone; it says so with exit code 214.
+    """
+    if value is None:
+        return None
+    parameters = value.get_dict()
+    if message := check_keys(parameters, ('protocol', 'split', 'seed', 'device')):
+        return message
+    if not isinstance(parameters.get('protocol', ''), (str, dict)):
+        return f'`protocol` must be a name or a dictionary, not {parameters["protocol"]!r}'
+    if not isinstance(parameters.get('split', {}), dict):
+        return f'`split` must be a dictionary, not {parameters["split"]!r}'
+    seed = parameters.get('seed', 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        return f'`seed` must be an integer of at least 0, not {seed!r}'
+    return None
+
+
+def validate_inputs(inputs: dict[str, Any]) -> str | None:
+    """Return in what the inputs do not fit each other, None where they do."""
+    computer = inputs['code'].computer if 'code' in inputs else None
+    return check_parent_folder(inputs.get('parent_folder'), computer)

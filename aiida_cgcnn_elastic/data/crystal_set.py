@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_cgcnn_elastic.data.packed import PackedData
+from aiida_cgcnn_elastic.data.packed import PackedData, content_of, count_by, parse_parquet
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from aiida.orm import StructureData
     from pymatgen.core import Structure
 
-    from aiida_cgcnn_elastic.crystals.crystal import Rejection
-    from aiida_cgcnn_elastic.crystals.sources.base import Origin
-    from aiida_cgcnn_elastic.crystals.table import CrystalTable
+    from aiida_cgcnn_elastic.crystals import CrystalTable, Rejection
+    from aiida_cgcnn_elastic.crystals.sources import Origin
 
 __all__ = ('CrystalSetData',)
 
@@ -22,8 +26,8 @@ __all__ = ('CrystalSetData',)
 class CrystalSetData(PackedData):
     """A set of crystals as one Parquet file, with the crystals that were rejected on the way and where they came from.
 
-    Attributes: ``n_crystals``, ``n_read``, ``n_rejected``, ``rejected_by_reason``, ``elements``, ``columns``, ``origin`` (``source``,
-    ``version``, ``licence``, ``citation``, ``files``, ``options``), ``content_sha256``.
+    Attributes: ``n_read`` = ``n_crystals`` + ``n_rejected``, ``rejected_by_reason``, ``elements``, ``columns``,
+    ``content_sha256`` and ``origin`` (``source``, ``version``, ``licence``, ``citation``, ``files``, ``options``).
     """
 
     FILE_CRYSTALS: ClassVar[str] = 'crystals.parquet'
@@ -38,15 +42,56 @@ class CrystalSetData(PackedData):
         rejections: Sequence[Rejection] = (),
         **kwargs: Any,
     ) -> CrystalSetData:
-        """Return an unstored set of the crystals of a table."""
-        raise NotImplementedError
+        """Return an unstored set of the crystals of a table.
+
+        Parameters
+        ----------
+        table : CrystalTable
+        origin : Origin or mapping, optional
+            Where the crystals come from; by default a source of the name `table`, without files.
+        rejections : sequence of Rejection
+            The crystals that were turned away beside them.
+        **kwargs
+            Passed to the constructor, such as ``label``.
+        """
+        from aiida_cgcnn_elastic.crystals.sources import Origin, write_rejections
+
+        if origin is None:
+            origin = Origin(source='table')
+        if isinstance(origin, Origin):
+            origin = origin.to_dict()
+        with TemporaryDirectory() as folder:
+            crystals = Path(folder) / cls.FILE_CRYSTALS
+            rejected = Path(folder) / cls.FILE_REJECTIONS
+            table.write(crystals)
+            write_rejections(rejected, rejections)
+            return cls.from_files(crystals, rejected, origin, **kwargs)
 
     @classmethod
     def from_files(
-        cls, crystals: bytes | Path, rejections: bytes | Path, origin: Mapping[str, Any] | None = None, **kwargs: Any
+        cls, crystals: bytes | Path | str, rejections: bytes | Path | str, origin: Mapping[str, Any], **kwargs: Any
     ) -> CrystalSetData:
-        """Return an unstored set from the files that ``cgcnn-elastic ingest`` writes."""
-        raise NotImplementedError
+        """Return an unstored set from the files that ``cgcnn-elastic ingest`` writes.
+
+        Parameters
+        ----------
+        crystals, rejections : bytes or path
+            The content of the Parquet files, or their paths.
+        origin : mapping
+            Where the crystals come from, as the report of ``cgcnn-elastic ingest`` says; it needs ``source``.
+
+        Raises
+        ------
+        ValueError
+            If a file is not what it should be.
+        """
+        if not origin.get('source'):
+            raise ValueError(f'`origin` must name the `source` of the crystals, but is {dict(origin)}')
+        node = cls(**kwargs)
+        node._put_files({cls.FILE_CRYSTALS: content_of(crystals), cls.FILE_REJECTIONS: content_of(rejections)})
+        # Through JSON, so that tuples and the like are what they will be when read back.
+        node.base.attributes.set_many({**node._summarize(), 'origin': json.loads(json.dumps(dict(origin)))})
+        return node
 
     @property
     def n_crystals(self) -> int:
@@ -58,16 +103,44 @@ class CrystalSetData(PackedData):
         """Return where the crystals came from."""
         return self.base.attributes.get('origin')
 
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        """Return the name of the source of the crystals."""
+        return self.origin['source']
+
     def __len__(self) -> int:
         return self.n_crystals
 
+    def get_description(self) -> str:
+        """Return a line about the set, as ``verdi`` shows it."""
+        attributes = self.base.attributes.all
+        return f'{attributes["n_crystals"]} crystals of {self.source} ({attributes["n_rejected"]} rejected)'
+
     def get_table(self, rows: tuple[int, int] | None = None) -> CrystalTable:
-        """Return the crystals, or those of the half-open range ``rows`` = (start, stop)."""
-        raise NotImplementedError
+        """Return the crystals.
+
+        Parameters
+        ----------
+        rows : tuple of int, optional
+            Only the rows from the first to the second, not included. Only the parts of the file with these are read.
+        """
+        from aiida_cgcnn_elastic.crystals import CrystalTable
+
+        if rows is None:
+            return CrystalTable.from_arrow(parse_parquet(self.read_bytes(self.FILE_CRYSTALS), self.FILE_CRYSTALS))
+        start, stop = rows
+        if not 0 <= start <= stop <= self.n_crystals:
+            raise ValueError(f'rows {start} to {stop} are not within a set of {self.n_crystals} crystals')
+        return CrystalTable.from_arrow(_read_rows(self.read_bytes(self.FILE_CRYSTALS), start, stop))
 
     def get_rejections(self) -> list[Rejection]:
         """Return the crystals that could not be used, each with its reason."""
-        raise NotImplementedError
+        from aiida_cgcnn_elastic.crystals import Reason, Rejection
+
+        return [
+            Rejection(row['material_id'], Reason(row['reason']), row['detail'])
+            for row in self._rejection_table().to_pylist()
+        ]
 
     def get_structure(self, material_id: str) -> Structure:
         """Return one crystal as pymatgen structure.
@@ -77,8 +150,53 @@ class CrystalSetData(PackedData):
         KeyError
             If the set has no crystal of that id.
         """
-        raise NotImplementedError
+        from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
+
+        return to_pymatgen(self.get_table().find(material_id))
 
     def get_structure_data(self, material_id: str) -> StructureData:
-        """Return one crystal as unstored ``StructureData`` whose label is the material id."""
-        raise NotImplementedError
+        """Return one crystal as unstored ``StructureData``; its label is the id, its description the formula.
+
+        Raises
+        ------
+        KeyError
+            If the set has no crystal of that id.
+        """
+        from aiida_cgcnn_elastic.data.structures import to_structure_data
+
+        return to_structure_data(self.get_table().find(material_id))
+
+    def _rejection_table(self) -> pa.Table:
+        content = self.read_bytes(self.FILE_REJECTIONS)
+        return parse_parquet(content, self.FILE_REJECTIONS, required=('material_id', 'reason', 'detail'))
+
+    def _summarize(self) -> dict[str, Any]:
+        table = self.get_table()
+        rejections = self._rejection_table()
+        from aiida_cgcnn_elastic.crystals.table import rows_sha256
+
+        digests = table.sha256() + rows_sha256(rejections, ['material_id', 'reason', 'detail'])
+        return {
+            'n_crystals': len(table),
+            'n_rejected': rejections.num_rows,
+            'n_read': len(table) + rejections.num_rows,
+            'rejected_by_reason': count_by(rejections, 'reason'),
+            'elements': table.elements,
+            'columns': table.column_names,
+            'content_sha256': hashlib.sha256(digests.encode()).hexdigest(),
+        }
+
+
+def _read_rows(content: bytes, start: int, stop: int) -> pa.Table:
+    """Return some rows of a Parquet file, reading only the row groups that hold them."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(io.BytesIO(content))
+    groups, first, end = [], 0, 0
+    for index in range(file.num_row_groups):
+        begin, end = end, end + file.metadata.row_group(index).num_rows
+        if begin < stop and end > start:
+            if not groups:
+                first = begin
+            groups.append(index)
+    return file.read_row_groups(groups).slice(start - first, stop - start)

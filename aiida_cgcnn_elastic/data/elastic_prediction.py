@@ -2,23 +2,143 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from aiida.common.exceptions import ValidationError
+from aiida.common.hashing import make_hash
 from aiida.orm import Data
+from aiida.orm.nodes.caching import NodeCaching
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ('ElasticPredictionData',)
+
+REQUIRED = ('material_id', 'log10_k_vrh', 'log10_g_vrh')
+
+
+class AttributesCaching(NodeCaching):
+    """Hash all attributes as one JSON text: AiiDA's own way, value by value, costs as much as writing the node."""
+
+    def get_objects_to_hash(self) -> dict[str, Any]:
+        """Return what enters the hash: the class and the attributes."""
+        return _objects_to_hash(self._node.base.attributes.all)
 
 
 class ElasticPredictionData(Data):
     """The predicted elastic moduli of one crystal and what follows from them; attributes only.
 
-    The attributes are the columns of the prediction table (missing is ``None``) and ``model`` (names, joined by ``+``), ``model_content``
-    (checksums of the models) and ``source``. The node's label is the ``material_id`` too, because that database column is indexed.
+    The attributes are the columns of the prediction table, missing values ``None``, and
+
+    - ``model``: the names of the models, in alphabetical order, joined by ``+``;
+    - ``model_content``: the checksums of the models' content, in the same order;
+    - ``source``: the name of the source of the crystals.
+
+    A column of real numbers is always stored as floats (``2.0``, not ``2``). The ``material_id`` is the node's label
+    too, because that column of the database has an index; the description is the formula.
+
+    Parameters
+    ----------
+    attributes : mapping
+        The attributes. Numbers are stored in the type they have; pass floats for real quantities.
     """
 
-    def __init__(self, attributes: dict[str, Any] | None = None, **kwargs: Any):
+    _CLS_NODE_CACHING = AttributesCaching
+
+    def __init__(self, attributes: Mapping[str, Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if attributes is not None:
-            self.base.attributes.set_many(attributes)
-            self.label = attributes['material_id']
-            self.description = attributes.get('formula') or ''
+            cleaned = {key: _clean(value) for key, value in attributes.items()}
+            self.base.attributes.set_many(cleaned)
+            self.label = cleaned['material_id']
+            self.description = cleaned.get('formula') or ''
+
+    @property
+    def material_id(self) -> str:
+        """Return the id of the crystal, as its source gives it."""
+        return self.base.attributes.get('material_id')
+
+    @property
+    def k_vrh(self) -> float:
+        """Return the predicted bulk modulus in GPa."""
+        return self.base.attributes.get('k_vrh')
+
+    @property
+    def g_vrh(self) -> float:
+        """Return the predicted shear modulus in GPa."""
+        return self.base.attributes.get('g_vrh')
+
+    def get_dict(self) -> dict[str, Any]:
+        """Return all attributes."""
+        return self.base.attributes.all
+
+    def get_description(self) -> str:
+        """Return a line about the prediction, as ``verdi`` shows it."""
+        attributes = self.base.attributes.all
+        return (
+            f'{attributes["material_id"]} {attributes.get("formula") or ""}: '
+            f'log10(K/GPa) = {attributes["log10_k_vrh"]:.3f}, log10(G/GPa) = {attributes["log10_g_vrh"]:.3f}'
+        )
+
+    @staticmethod
+    def attributes_of(table: pa.Table, common: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the attributes for each row of a prediction table, ready to be stored.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+            The prediction table.
+        common : mapping
+            Attributes that all rows have: ``model``, ``model_content``, ``source``.
+        """
+        names = [*table.column_names, *common]
+        shared = tuple(_clean(value) for value in common.values())
+        for batch in table.to_batches(max_chunksize=10_000):
+            columns = [_column_values(column) for column in batch.columns]
+            for row in zip(*columns, strict=True):
+                yield dict(zip(names, row + shared, strict=True))
+
+    @staticmethod
+    def hash_of(attributes: Mapping[str, Any]) -> str:
+        """Return the hash of a node with these attributes, without making the node."""
+        return make_hash(_objects_to_hash(attributes))
+
+    def _validate(self) -> None:
+        """Raise unless the id and both moduli are there."""
+        super()._validate()
+        for name in REQUIRED:
+            if self.base.attributes.get(name, None) is None:
+                raise ValidationError(f'{self.__class__.__name__} lacks the attribute `{name}`')
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
+
+
+def _objects_to_hash(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {'attributes': _encode(attributes), 'class': str(ElasticPredictionData)}
+
+
+def _clean(value: Any) -> Any:
+    """Return a value as AiiDA stores it: floats have 14 significant digits, NaN is None, -0.0 is 0.0."""
+    if isinstance(value, float):
+        return None if value != value else _clean_float(value)
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    return value
+
+
+def _clean_float(value: float) -> float:
+    # Adding 0.0 takes the sign off a negative zero, which PostgreSQL would lose.
+    return float(f'{value:.14g}') + 0.0
+
+
+def _column_values(column: pa.Array) -> Iterable[Any]:
+    """Return the values of a column as AiiDA stores them."""
+    import pyarrow as pa
+
+    values = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        return [None if value is None or value != value else _clean_float(value) for value in values]
+    return values

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_cgcnn_elastic.data.packed import PackedData
+from aiida_cgcnn_elastic.data.packed import PackedData, content_of, count_by, parse_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
 __all__ = ('PredictionSetData',)
 
@@ -18,8 +21,9 @@ __all__ = ('PredictionSetData',)
 class PredictionSetData(PackedData):
     """The predictions for a set of crystals, with the crystals that were excluded or rejected on the way.
 
-    Attributes: ``n_crystals`` = ``n_predicted`` + ``n_excluded`` + ``n_rejected``, ``excluded_by_reason``, ``rejected_by_reason``, ``models``
-    (key -> ``name``, ``content_sha256``, ``targets``), ``source``, ``columns``, ``content_sha256``.
+    Attributes: ``n_crystals`` = ``n_predicted`` + ``n_excluded`` + ``n_rejected``, ``excluded_by_reason``,
+    ``rejected_by_reason``, ``models`` (a list of ``name``, ``targets``, ``content_sha256``), ``source``, ``columns``,
+    ``content_sha256``.
     """
 
     FILE_PREDICTIONS: ClassVar[str] = 'predictions.parquet'
@@ -30,37 +34,110 @@ class PredictionSetData(PackedData):
     @classmethod
     def from_files(
         cls,
-        predictions: bytes | Path,
-        exclusions: bytes | Path,
-        rejections: bytes | Path,
+        predictions: bytes | Path | str,
+        exclusions: bytes | Path | str,
+        rejections: bytes | Path | str,
         *,
-        models: Mapping[str, Mapping[str, Any]],
+        models: Mapping[str, ElasticModelData],
         source: str | None = None,
         **kwargs: Any,
     ) -> PredictionSetData:
-        """Return an unstored set from the files that ``cgcnn-elastic predict`` writes."""
-        raise NotImplementedError
+        """Return an unstored set from the files that ``cgcnn-elastic predict`` writes.
+
+        Parameters
+        ----------
+        predictions, exclusions, rejections : bytes or path
+            The content of the Parquet files, or their paths.
+        models : mapping of str to ElasticModelData
+            The models that predicted.
+        source : str, optional
+            The name of the source of the crystals.
+
+        Raises
+        ------
+        ValueError
+            If a file is not what it should be, or a crystal is in more than one.
+        """
+        node = cls(**kwargs)
+        node._put_files(
+            {
+                cls.FILE_PREDICTIONS: content_of(predictions),
+                cls.FILE_EXCLUSIONS: content_of(exclusions),
+                cls.FILE_REJECTIONS: content_of(rejections),
+            }
+        )
+        summaries = [
+            {'name': model.name, 'targets': model.targets, 'content_sha256': model.content_sha256}
+            for model in models.values()
+        ]
+        # Not by key: the same models under other keys are the same models.
+        summaries.sort(key=lambda summary: (summary['name'], summary['content_sha256']))
+        node.base.attributes.set_many({**node._summarize(), 'models': summaries, 'source': source})
+        return node
 
     @property
     def n_predicted(self) -> int:
         """Return the number of predicted crystals."""
         return self.base.attributes.get('n_predicted')
 
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """Return the name, targets and checksum of each model that predicted."""
+        return self.base.attributes.get('models')
+
     def __len__(self) -> int:
         return self.n_predicted
 
+    def get_description(self) -> str:
+        """Return a line about the set, as ``verdi`` shows it."""
+        attributes = self.base.attributes.all
+        names = ', '.join(model['name'] for model in self.models)
+        return f'{attributes["n_predicted"]} of {attributes["n_crystals"]} crystals predicted by {names}'
+
     def get_table(self) -> pa.Table:
         """Return the predictions, one row a crystal."""
-        raise NotImplementedError
+        required = ('material_id', 'log10_k_vrh', 'log10_g_vrh')
+        return parse_parquet(self.read_bytes(self.FILE_PREDICTIONS), self.FILE_PREDICTIONS, required)
 
     def get_frame(self) -> pd.DataFrame:
-        """Return the predictions as pandas frame, one row a crystal."""
-        raise NotImplementedError
+        """Return the predictions as pandas frame, one row a crystal, in the order of the crystals."""
+        return self.get_table().to_pandas()
 
     def get_exclusions(self) -> pa.Table:
         """Return the crystals that the criteria excluded before prediction (``material_id``, ``reason``)."""
-        raise NotImplementedError
+        content = self.read_bytes(self.FILE_EXCLUSIONS)
+        return parse_parquet(content, self.FILE_EXCLUSIONS, ('material_id', 'reason'))
 
     def get_rejections(self) -> pa.Table:
         """Return the crystals that could not be predicted (``material_id``, ``reason``, ``detail``)."""
-        raise NotImplementedError
+        content = self.read_bytes(self.FILE_REJECTIONS)
+        return parse_parquet(content, self.FILE_REJECTIONS, ('material_id', 'reason', 'detail'))
+
+    def common_attributes(self) -> dict[str, str | None]:
+        """Return what all records of these predictions have: ``model``, ``model_content`` and ``source``."""
+        return {
+            'model': '+'.join(model['name'] for model in self.models),
+            'model_content': '+'.join(model['content_sha256'] for model in self.models),
+            'source': self.base.attributes.get('source'),
+        }
+
+    def _summarize(self) -> dict[str, Any]:
+        from aiida_cgcnn_elastic.crystals.table import rows_sha256
+
+        predictions, exclusions, rejections = self.get_table(), self.get_exclusions(), self.get_rejections()
+        tables = (predictions, exclusions, rejections)
+        n_crystals = sum(table.num_rows for table in tables)
+        ids = {material_id for table in tables for material_id in table.column('material_id').to_pylist()}
+        if len(ids) != n_crystals:
+            raise ValueError(f'{n_crystals} crystals have only {len(ids)} different ids among them')
+        digests = ''.join(rows_sha256(table) for table in tables)
+        return {
+            'n_crystals': n_crystals,
+            'n_predicted': predictions.num_rows,
+            'n_excluded': exclusions.num_rows,
+            'n_rejected': rejections.num_rows,
+            'excluded_by_reason': count_by(exclusions, 'reason'),
+            'rejected_by_reason': count_by(rejections, 'reason'),
+            'columns': predictions.column_names,
+            'content_sha256': hashlib.sha256(digests.encode()).hexdigest(),
+        }

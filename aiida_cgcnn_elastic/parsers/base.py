@@ -2,17 +2,120 @@
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
 from typing import Any
 
 from aiida.engine import ExitCode
+from aiida.orm import Dict
 from aiida.parsers import Parser
 
-__all__ = ('RunnerParser',)
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
+from aiida_cgcnn_elastic.runner.status import Status
+
+__all__ = ('CountsDiffer', 'RunnerParser', 'require_equal')
+
+EXIT_CODES = {
+    Status.UNEXPECTED: 'ERROR_UNEXPECTED',
+    Status.USAGE: 'ERROR_SETTINGS_INVALID',
+    Status.INPUT_UNREADABLE: 'ERROR_INPUT_UNREADABLE',
+    Status.NO_USABLE_CRYSTAL: 'ERROR_NO_USABLE_CRYSTAL',
+    Status.MODEL_UNUSABLE: 'ERROR_MODEL_UNUSABLE',
+    Status.TARGETS_MISSING: 'ERROR_TARGETS_MISSING',
+    Status.SETTINGS_INVALID: 'ERROR_SETTINGS_INVALID',
+    Status.STOPPED: 'ERROR_STOPPED',
+    Status.DIVERGED: 'ERROR_DIVERGED',
+    Status.OUT_OF_MEMORY: 'ERROR_OUT_OF_MEMORY',
+}
+
+
+class CountsDiffer(Exception):  # noqa: N818 - the name of the exit code
+    """The numbers of crystals in the outputs, the report and the inputs do not fit each other."""
+
+
+class OutputError(Exception):
+    """A retrieved file is missing or unreadable, with the exit code that says so."""
+
+    def __init__(self, exit_code: ExitCode) -> None:
+        super().__init__(exit_code.message)
+        self.exit_code = exit_code
 
 
 class RunnerParser(Parser):
-    """Turn the report into an exit code and, where the job succeeded, the files into nodes."""
+    """Turn the report into an exit code and, where the job succeeded, the retrieved files into nodes.
+
+    A parser reads only what was retrieved; the job's folder may be on another machine.
+    """
 
     def parse(self, **kwargs: Any) -> ExitCode | None:  # noqa: ARG002
         """Parse the retrieved files."""
-        raise NotImplementedError
+        try:
+            report = self.read_json(RunnerCalculation.FILE_REPORT)
+            status = Status.from_key(report['status'])
+        except OutputError as exception:
+            if exception.exit_code.status != self.exit_codes.ERROR_OUTPUT_MISSING.status:
+                return exception.exit_code
+            # What the scheduler says of a job that was killed is more than that its report is missing.
+            return None if self.node.exit_status else self.exit_codes.ERROR_REPORT_MISSING
+        except (KeyError, TypeError, ValueError, AttributeError) as exception:
+            return self.unreadable(RunnerCalculation.FILE_REPORT, exception)
+
+        self.out('report', Dict(report))
+        if status is not Status.DONE:
+            return self.exit_codes[EXIT_CODES[status]].format(message=report.get('message', ''))
+        try:
+            self.parse_outputs(report)
+        except OutputError as exception:
+            return exception.exit_code
+        except CountsDiffer as exception:
+            return self.exit_codes.ERROR_COUNTS_DIFFER.format(reason=str(exception))
+        return None
+
+    @abstractmethod
+    def parse_outputs(self, report: dict[str, Any]) -> None:
+        """Attach the outputs of a job that succeeded.
+
+        Raises
+        ------
+        OutputError
+            If a file is missing or unreadable.
+        CountsDiffer
+            If crystals were lost, or came from nowhere.
+        """
+
+    def read(self, filename: str) -> bytes:
+        """Return the content of a retrieved file.
+
+        Raises
+        ------
+        OutputError
+            If it was not retrieved.
+        """
+        try:
+            return self.retrieved.base.repository.get_object_content(filename, mode='rb')
+        except FileNotFoundError:
+            raise OutputError(self.exit_codes.ERROR_OUTPUT_MISSING.format(filename=filename)) from None
+
+    def read_json(self, filename: str) -> Any:
+        """Return the content of a retrieved JSON file.
+
+        Raises
+        ------
+        OutputError
+            If it was not retrieved or is no JSON.
+        """
+        content = self.read(filename)
+        try:
+            return json.loads(content)
+        except ValueError as exception:
+            raise OutputError(self.unreadable(filename, exception)) from exception
+
+    def unreadable(self, filename: str, reason: Exception) -> ExitCode:
+        """Return the exit code for a file that cannot be read."""
+        return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(filename=filename, reason=str(reason))
+
+
+def require_equal(counts: dict[str, int]) -> None:
+    """Raise CountsDiffer unless all counts, named for the message, are equal."""
+    if len(set(counts.values())) > 1:
+        raise CountsDiffer(', '.join(f'{count} {what}' for what, count in counts.items()))

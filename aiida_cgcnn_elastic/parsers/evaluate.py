@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from aiida.orm import Dict
+
+from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
 from aiida_cgcnn_elastic.parsers.base import RunnerParser
 
 __all__ = ('EvaluateParser',)
 
 
 class EvaluateParser(RunnerParser):
-    """Parse a evaluate job."""
+    """Make a node of the metrics."""
+
+    def parse_outputs(self, report: dict[str, Any]) -> None:  # noqa: ARG002
+        """Attach the metrics."""
+        self.out('metrics', Dict(self.read_json(EvaluateCalculation.FILE_METRICS)))

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from aiida_cgcnn_elastic.parsers.base import RunnerParser
+from typing import Any
+
+from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.parsers.base import OutputError, RunnerParser, require_equal
 
 __all__ = ('PredictParser',)
 
 
 class PredictParser(RunnerParser):
-    """Parse a predict job."""
+    """Make a prediction set of the retrieved files."""
+
+    def parse_outputs(self, report: dict[str, Any]) -> None:
+        """Attach the predictions."""
+        inputs = self.node.inputs
+        contents = [self.read(filename) for filename in PredictionSetData.FILENAMES]
+        models = {key: inputs.models[key] for key in inputs.models}
+        try:
+            predictions = PredictionSetData.from_files(*contents, models=models, source=inputs.crystals.source)
+        except ValueError as exception:
+            raise OutputError(self.unreadable(PredictionSetData.FILE_PREDICTIONS, exception)) from exception
+        attributes = predictions.base.attributes
+        for name in ('n_predicted', 'n_excluded', 'n_rejected'):
+            require_equal({f'{name[2:]} in the report': report[name], 'in the file': attributes.get(name)})
+        start, stop = inputs.rows.get_list() if 'rows' in inputs else (0, inputs.crystals.n_crystals)
+        require_equal({'crystals given': stop - start, 'accounted for': attributes.get('n_crystals')})
+        self.out('predictions', predictions)

@@ -1,1 +1,7 @@
 """Bulk writing: the one room that talks to AiiDA's storage backend."""
+
+from __future__ import annotations
+
+from aiida_cgcnn_elastic.storage.bulk import NewNode, add_to_group, store_outputs
+
+__all__ = ['NewNode', 'add_to_group', 'store_outputs']
