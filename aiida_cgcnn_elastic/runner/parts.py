@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _load(path: Path) -> Predicted:
     try:
         with np.load(path, allow_pickle=False) as part:
             return {name: part[name] for name in part.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunFailed(
             Status.INPUT_UNREADABLE,
             f'{path} is damaged ({error}); remove it and those after it, or leave --resume away',

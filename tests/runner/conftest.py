@@ -152,6 +152,4 @@ def start(*arguments: Any) -> subprocess.Popen[str]:
     """Start the real executable on one thread."""
     command = [str(EXECUTABLE), *(str(argument) for argument in arguments), '--threads', '1']
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

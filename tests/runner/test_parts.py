@@ -78,7 +78,7 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     parts = made(tmp_path, resume=False)
     parts.save(part(1, 2))
     (parts.folder / 'part-000000.npz').write_bytes(b'PK\x03\x04 damaged')
-    with pytest.raises(RunFailed, match='part-000000.npz is damaged'):
+    with pytest.raises(RunFailed, match=r'part-000000\.npz is damaged'):
         made(tmp_path, resume=True)
 
 

@@ -46,7 +46,9 @@ def test_by_fold() -> None:
 
 
 def test_by_fold_with_a_fraction_for_validation() -> None:
-    spec = check_split({'method': 'column', 'column': 'matbench_fold', 'test': [4], 'validation': 0.25, 'train': [1, 2]})
+    spec = check_split(
+        {'method': 'column', 'column': 'matbench_fold', 'test': [4], 'validation': 0.25, 'train': [1, 2]}
+    )
     split = split_crystals(spec, TABLE, seed=0)
     assert {part: len(rows) for part, rows in split.items()} == {'train': 18, 'validation': 6, 'test': 12}
 

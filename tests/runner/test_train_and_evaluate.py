@@ -1,0 +1,160 @@
+"""`cgcnn-elastic train` and `cgcnn-elastic evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+from aiida_cgcnn_elastic.crystals import CrystalTable
+from aiida_cgcnn_elastic.runner.predictions import write_table
+
+from .conftest import TINY, labelled_crystals, rock_salt
+
+
+def test_what_a_training_leaves(invoke: Callable, tmp_path: Path, crystals_file: Path, protocol_file: Path) -> None:
+    split = tmp_path / 'split.json'
+    split.write_text(json.dumps({'method': 'column', 'column': 'matbench_fold', 'test': [4], 'validation': [3]}))
+    options = ['--protocol', protocol_file, '--split', split, '--seed', 7, '--output', tmp_path / 'model']
+    done = invoke('train', crystals_file, *options)
+    assert done.status == 0, done.output
+    left = sorted(path.name for path in (tmp_path / 'model').iterdir())
+    assert left == ['history.json', 'model.json', 'model.safetensors', 'predictions.parquet']
+
+    card = ElasticModel.load(tmp_path / 'model').card['training'][0]
+    assert card['data']['content_sha256'] == CrystalTable.read(crystals_file).sha256()
+    assert card['data']['origin']['files'][0]['name'] == crystals_file.name
+    assert card['split'] == {
+        'method': 'column',
+        'column': 'matbench_fold',
+        'test': [4],
+        'validation': [3],
+        'train': None,
+    }
+    assert card['seed'] == 7
+    assert card['protocol']['epochs'] == TINY['epochs']
+    assert card['versions']['torch']
+
+    predictions = pq.read_table(tmp_path / 'model' / 'predictions.parquet')
+    assert predictions.column_names == ['material_id', 'part', 'target', 'true', 'predicted']
+    assert predictions.num_rows == 2 * 60
+    frame = predictions.to_pandas()
+    test = frame[(frame['part'] == 'test') & (frame['target'] == 'log10_k_vrh')]
+    error = np.abs(test['true'] - test['predicted']).mean()
+    assert error == pytest.approx(done.report['metrics']['log10_k_vrh']['test']['mae'])
+    assert {row for row, fold in enumerate(CrystalTable.read(crystals_file).column('matbench_fold')) if fold == 4} == {
+        int(material_id.split('e')[0]) for material_id in test['material_id']
+    }
+    history = json.loads((tmp_path / 'model' / 'history.json').read_text())
+    assert [entry['epoch'] for entry in history] == [1, 2, 3]
+    assert done.report['n_by_part'] == {'train': 36, 'validation': 12, 'test': 12}
+    assert {'read', 'graphs', 'train', 'write'} <= set(done.report['timings'])
+
+
+def test_the_seed_decides(invoke: Callable, tmp_path: Path, crystals_file: Path, protocol_file: Path) -> None:
+    for name, seed in (('a', 1), ('b', 1), ('c', 2)):
+        options = ['--protocol', protocol_file, '--seed', seed, '--output', tmp_path / name]
+        assert invoke('train', crystals_file, *options).status == 0
+    a, b, c = ((tmp_path / name / 'model.safetensors').read_bytes() for name in 'abc')
+    assert a == b
+    assert a != c
+    assert (tmp_path / 'a' / 'predictions.parquet').read_bytes() == (
+        tmp_path / 'b' / 'predictions.parquet'
+    ).read_bytes()
+
+
+def test_crystals_without_labels_are_counted_and_left_out(
+    invoke: Callable, tmp_path: Path, protocol_file: Path
+) -> None:
+    unlabelled = [rock_salt('unlabelled', 'Mg', 'O', 4.2)]
+    half = [rock_salt('half', 'Ca', 'O', 4.8, log10_k_vrh=2.0)]
+    CrystalTable.from_crystals([*unlabelled, *labelled_crystals(), *half]).write(tmp_path / 'crystals.parquet')
+    options = ['--protocol', protocol_file, '--output', tmp_path / 'model']
+    done = invoke('train', tmp_path / 'crystals.parquet', *options)
+    assert done.status == 0, done.output
+    assert done.report['n_without_label'] == 1
+    assert done.report['n_crystals'] == 61
+    frame = pq.read_table(tmp_path / 'model' / 'predictions.parquet').to_pandas()
+    assert frame[frame['material_id'] == 'half']['target'].tolist() == ['log10_k_vrh']
+    assert not (frame['material_id'] == 'unlabelled').any()
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'named'),
+    [('fastest', 'paper'), ('{"epoch": 3}', 'epochs'), ('{"epochs": 0}', 'epochs'), ('{', 'JSON')],
+)
+def test_protocols_that_are_none(
+    invoke: Callable, tmp_path: Path, crystals_file: Path, protocol: str, named: str
+) -> None:
+    if protocol.startswith('{'):
+        path = tmp_path / 'protocol.json'
+        path.write_text(protocol)
+        protocol = str(path)
+    done = invoke('train', crystals_file, '--protocol', protocol, '--output', tmp_path / 'model')
+    assert done.status == 14
+    assert named in done.report['message']
+
+
+def test_nothing_to_train_on_or_to_evaluate(invoke: Callable, tmp_path: Path, many_file: Path, model: Path) -> None:
+    trained = invoke('train', many_file, '--output', tmp_path / 'model')
+    evaluated = invoke('evaluate', many_file, '--model', model, '--output', tmp_path / 'metrics.json')
+    for done in (trained, evaluated):
+        assert done.status == 13
+        assert 'log10_k_vrh or log10_g_vrh' in done.report['message']
+
+
+def test_evaluate_crystals_or_their_predictions_alike(
+    invoke: Callable, tmp_path: Path, crystals_file: Path, model: Path
+) -> None:
+    assert invoke('predict', crystals_file, '--model', model, '--output', tmp_path / 'out.csv').status == 0
+    direct = invoke('evaluate', crystals_file, '--model', model, '--output', tmp_path / 'a.json')
+    via_file = invoke('evaluate', '--predictions', tmp_path / 'out.csv', '--output', tmp_path / 'b.json')
+    assert direct.status == via_file.status == 0, direct.output + via_file.output
+    a, b = (json.loads((tmp_path / name).read_text()) for name in ('a.json', 'b.json'))
+    assert a == b == direct.report['metrics']
+    assert set(a['targets']['log10_k_vrh']) == {'n', 'mae', 'rmse', 'r2', 'spearman'}
+    frame = pq.read_table(crystals_file)
+    assert a['targets']['log10_k_vrh']['n'] == frame.num_rows
+    assert not (tmp_path / 'a.json.parts').exists()
+
+
+def test_screening_measures(invoke: Callable, tmp_path: Path) -> None:
+    """Two found, three there, one of them both: precision 1/2, recall 1/3; the row without label does not count."""
+    stiff, soft = 2.5, 1.0
+    predicted = [stiff, stiff, soft, soft, soft, stiff]
+    true = [stiff, soft, stiff, stiff, soft, None]
+    table = pa.table(
+        {
+            'material_id': list('abcdef'),
+            'log10_k_vrh': predicted,
+            'log10_g_vrh': predicted,
+            'log10_k_vrh_reference': true,
+            'log10_g_vrh_reference': true,
+            'elements': [['C']] * 6,
+        }
+    )
+    write_table(tmp_path / 'table.parquet', table)
+    (tmp_path / 'criteria.json').write_text('{}')
+    options = ['--criteria', tmp_path / 'criteria.json', '--output', tmp_path / 'metrics.json']
+    done = invoke('evaluate', '--predictions', tmp_path / 'table.parquet', *options)
+    assert done.status == 0, done.output
+    screening = json.loads((tmp_path / 'metrics.json').read_text())['screening']
+    assert screening['n_compared'] == 5
+    assert screening['precision'] == pytest.approx(1 / 2)
+    assert screening['recall'] == pytest.approx(1 / 3)
+
+
+def test_evaluate_needs_one_thing_or_the_other(
+    invoke: Callable, tmp_path: Path, crystals_file: Path, model: Path
+) -> None:
+    output = ['--output', tmp_path / 'metrics.json']
+    for arguments in ([], [crystals_file], ['--model', model], [crystals_file, '--predictions', crystals_file]):
+        done = invoke('evaluate', *arguments, *output)
+        assert done.status == 2
+        assert 'either' in done.report['message']
