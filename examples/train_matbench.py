@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Train a model of K and G on Matbench, as the study did, and compare with its errors.
 
-    verdi run examples/train_matbench.py -- --test-fold 4
+    verdi run examples/train_matbench.py --test-fold 4
     verdi run examples/train_matbench.py PATHS...
 
-PATHS are matminer's files of matbench_log_gvrh and matbench_log_kvrh, or the folder that has both. Without, they are taken
-from where matminer keeps its data sets; matminer downloads them if they are not there.
+PATHS are matminer's files of matbench_log_gvrh and matbench_log_kvrh, or the folder that has both. Without, they are
+taken from where matminer keeps its data sets; matminer downloads them if they are not there.
 """
 
 from __future__ import annotations

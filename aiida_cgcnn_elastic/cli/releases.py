@@ -80,7 +80,7 @@ def get_matbench() -> list[Path]:
             matminer.datasets.load_dataset(name, data_home=str(folder))
     except OSError as error:
         raise FileNotFoundError(
-            f'matbench_log_gvrh and matbench_log_kvrh are not in {folder} and matminer could not download them ({error}): '
-            'give the paths of their files'
+            f'matbench_log_gvrh and matbench_log_kvrh are not in {folder} and matminer could not download them: give '
+            f'the paths of their files ({error})'
         ) from error
     return find_matbench(folder)

@@ -56,7 +56,7 @@ def load_default_profile() -> Profile:
     try:
         return load_profile()
     except ConfigurationError as error:
-        raise ValueError(f'no AiiDA profile ({error}); make one with: verdi presto') from error
+        raise ValueError('there is no AiiDA profile; make one with: verdi presto') from error
 
 
 def setup_localhost() -> Setup:

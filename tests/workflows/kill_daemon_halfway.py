@@ -1,0 +1,93 @@
+"""Submit a screening, kill the daemon and its workers without warning, start it again, and print what came of it.
+
+Run by `verdi run` in a profile of its own; see test_daemon.py.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import psutil
+from aiida import orm
+from aiida.engine import submit
+from aiida.manage import get_manager
+
+from aiida_cgcnn_elastic.cli.inputs import find_model
+from aiida_cgcnn_elastic.cli.setup import setup_localhost
+from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+from aiida_cgcnn_elastic.groups import PredictionsGroup
+from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
+from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
+
+N_CRYSTALS, SHARD_SIZE = 12, 4
+SECONDS_TO_FINISH = 200
+
+
+def rocksalt(number: int) -> Crystal:
+    """Return a made-up rocksalt crystal, each of another lattice constant in Angstrom."""
+    lattice = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]) * (4.2 + 0.05 * number)
+    return Crystal(f'salt-{number:02d}', lattice, np.array([12, 8], np.uint8), np.array([[0.0] * 3, [0.5] * 3]), {})
+
+
+def n_recorded() -> int:
+    """Return how many predictions are in the group of the screening."""
+    groups = PredictionsGroup.collection.find({'label': 'killed'})
+    return groups[0].count() if groups else 0
+
+
+def wait(until, seconds: float) -> None:
+    """Wait until a condition holds, or fail."""
+    end = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > end:
+            raise TimeoutError(f'not within {seconds} s')
+        time.sleep(0.1)
+
+
+code = setup_localhost().code
+crystals = CrystalSetData.from_table(CrystalTable.from_crystals([rocksalt(n) for n in range(N_CRYSTALS)])).store()
+builder = ScreenWorkChain.get_builder_from_protocol(
+    code,
+    {'salts': crystals},
+    {'paper': find_model('paper')},
+    'killed',
+    overrides={'shard_size': SHARD_SIZE, 'max_concurrent': 1},
+)
+
+daemon = get_manager().get_daemon_client()
+daemon.start_daemon()
+node = submit(builder)
+
+# Halfway: the first shard is recorded, and the job of the second is running.
+wait(lambda: n_recorded() >= SHARD_SIZE, SECONDS_TO_FINISH)
+wait(lambda: len([child for child in node.called if isinstance(child, orm.WorkChainNode)]) >= 2, SECONDS_TO_FINISH)
+circus = psutil.Process(daemon.get_daemon_pid())
+victims = [circus, *circus.children(recursive=True)]
+for process in victims:
+    process.kill()
+psutil.wait_procs(victims, timeout=30)
+n_when_killed = n_recorded()
+
+daemon.start_daemon()
+wait(lambda: node.is_terminated, SECONDS_TO_FINISH)
+
+group = PredictionsGroup.collection.get(label='killed')
+work_chains = orm.QueryBuilder().append(PredictWorkChain)
+print(
+    json.dumps(
+        {
+            'n_crystals': N_CRYSTALS,
+            'n_shards': N_CRYSTALS // SHARD_SIZE,
+            'shards_recorded_when_killed': n_when_killed // SHARD_SIZE,
+            'exit_status': node.exit_status,
+            'ids': sorted(member.label for member in group.nodes),
+            'n_predictions': orm.QueryBuilder().append(ElasticPredictionData).count(),
+            'n_work_chains': work_chains.count(),
+            'summary': node.outputs.summary.get_dict() if 'summary' in node.outputs else None,
+        }
+    )
+)

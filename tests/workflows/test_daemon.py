@@ -1,0 +1,46 @@
+"""A screening by a daemon with the ZeroMQ broker, killed halfway."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRIVER = Path(__file__).with_name('kill_daemon_halfway.py')
+
+
+def verdi(environment: dict[str, str], *arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(Path(sys.executable).parent / 'verdi'), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Return the environment of a fresh profile as `verdi presto` makes it; its daemon is stopped in the end."""
+    environment = {**os.environ, 'AIIDA_PATH': str(tmp_path), 'OMP_NUM_THREADS': '1'}
+    made = verdi(environment, 'presto', '--use-zeromq')
+    assert made.returncode == 0, made.stdout + made.stderr
+    yield environment
+    verdi(environment, 'daemon', 'stop', '--all')
+
+
+def test_screening_survives_a_killed_daemon(environment):
+    done = verdi(environment, 'run', str(DRIVER), timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome['shards_recorded_when_killed'] < outcome['n_shards'], 'the screening was over before the kill'
+    assert outcome['exit_status'] == 0
+    # Every crystal once, in the group and in the database, and one work chain a shard.
+    assert outcome['ids'] == sorted(set(outcome['ids']))
+    assert len(outcome['ids']) == outcome['n_crystals'] == outcome['n_predictions']
+    assert outcome['n_work_chains'] == outcome['n_shards']
+    assert outcome['summary']['n_predicted'] == outcome['n_crystals']

@@ -1,0 +1,80 @@
+"""What the restart handlers do, and a training that is really stopped and continued."""
+
+from __future__ import annotations
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+
+from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
+from aiida_cgcnn_elastic.calculations.train import TrainCalculation
+from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
+from aiida_cgcnn_elastic.workflows.train import TrainWorkChain
+
+
+def job(process_class, code, status: int, parameters: dict | None = None) -> orm.CalcJobNode:
+    """Return a job that ended with a status and left a work folder."""
+    node = orm.CalcJobNode(computer=code.computer, process_type=process_class.build_process_type()).store()
+    node.set_exit_status(status)
+    folder = orm.RemoteData(remote_path='/nowhere', computer=code.computer)
+    folder.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='remote_folder')
+    folder.store()
+    return node
+
+
+@pytest.fixture
+def prediction(code, make_set, model):
+    """Return a work chain of a prediction that was set up and not run."""
+    builder = PredictWorkChain.get_builder_from_protocol(code, make_set('Si'), {'paper': model})
+    process = instantiate_process(get_manager().get_runner(), builder)
+    process.setup()
+    return process
+
+
+@pytest.fixture
+def training(code, make_set):
+    """Return a work chain of a training that was set up and not run."""
+    builder = TrainWorkChain.get_builder_from_protocol(code, make_set('Si'))
+    process = instantiate_process(get_manager().get_runner(), builder)
+    process.setup()
+    return process
+
+
+@pytest.mark.parametrize('label', ['ERROR_STOPPED', 'ERROR_SCHEDULER_OUT_OF_WALLTIME', 'ERROR_SCHEDULER_NODE_FAILURE'])
+def test_stopped_job_is_continued_from_its_folder(prediction, training, code, label):
+    for process, process_class in ((prediction, PredictCalculation), (training, TrainCalculation)):
+        node = job(process_class, code, process_class.exit_codes[label].status)
+        report = process.handle_stopped(node)
+        assert report.exit_code.status == 0
+        assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+
+
+def test_out_of_memory_halves_the_batch_until_it_gives_up(prediction, code):
+    status = PredictCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status
+    edges = []
+    for _ in range(20):
+        report = prediction.handle_out_of_memory(job(PredictCalculation, code, status))
+        if report.exit_code.status:
+            break
+        edges.append(prediction.ctx.inputs.parameters['batch_edges'])
+    assert edges == [8192, 4096, 2048, 1024]
+    assert report.exit_code.status == PredictWorkChain.exit_codes.ERROR_OUT_OF_MEMORY_AT_SMALLEST_BATCH.status
+    assert '1024 edges' in report.exit_code.message
+    assert prediction.ctx.inputs.parameters['dtype'] == 'float32'
+
+
+def test_default_batch_is_that_of_the_executable():
+    from aiida_cgcnn_elastic.cgcnn.inference import BATCH_EDGES
+
+    assert PredictWorkChain.DEFAULT_BATCH == BATCH_EDGES
+
+
+def test_training_that_cannot_be_saved_is_given_up_with_advice(training, code):
+    codes = TrainCalculation.exit_codes
+    report = training.handle_diverged(job(TrainCalculation, code, codes.ERROR_DIVERGED.status))
+    assert report.exit_code.status == TrainWorkChain.exit_codes.ERROR_DIVERGED.status
+    assert 'learning rate' in report.exit_code.message
+    report = training.handle_out_of_memory(job(TrainCalculation, code, codes.ERROR_OUT_OF_MEMORY.status))
+    assert report.exit_code.status == TrainWorkChain.exit_codes.ERROR_OUT_OF_MEMORY.status
