@@ -293,7 +293,7 @@ def train(
     Diverged
         If the loss is no longer finite.
     """
-    columns = _check_arguments(graphs, targets, split, protocol)
+    columns, split = _check_arguments(graphs, targets, split, protocol)
     groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
     file = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FILE
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
@@ -448,7 +448,9 @@ class _Training:
         batch = Batch.from_graphs(self.graphs.select(rows), self.device)
         true = torch.from_numpy(self.standardised[rows]).to(self.device, torch.float32)
         is_known = torch.isfinite(true)
-        self._set_learning_rate()
+        rate, decay = self._rate_and_decay(self.n_batches_done)
+        for group in self.optimizer.param_groups:
+            group['lr'], group['betas'] = rate, (decay, group['betas'][1])
         self.network.train()
         errors = self.network(batch)[is_known] - true[is_known]
         loss = errors.square().mean() if self.protocol.loss == 'mse' else errors.abs().mean()
@@ -467,13 +469,12 @@ class _Training:
         self.loss_sum += value * len(rows)
         self.loss_count += len(rows)
 
-    def _set_learning_rate(self) -> None:
-        """Set the learning rate of this batch, and with the one-cycle schedule the decay of Adam's first moment."""
-        if self.protocol.schedule == 'one_cycle':
-            rate, momentum = _one_cycle(self.n_batches_done, self.n_batches)
-            for group in self.optimizer.param_groups:
-                group['lr'] = rate * self.protocol.learning_rate
-                group['betas'] = (momentum, group['betas'][1])
+    def _rate_and_decay(self, step: int) -> tuple[float, float]:
+        """Return the learning rate and the decay of Adam's first moment for a batch of this training."""
+        if self.protocol.schedule == 'constant':
+            return self.protocol.learning_rate, 0.9
+        rate, decay = _one_cycle(step, self.n_batches)
+        return rate * self.protocol.learning_rate, decay
 
     def _update_average(self) -> None:
         """Move the averaged weights towards the present ones, faster in the beginning."""
@@ -510,17 +511,17 @@ class _Training:
             self.least_error = error
         else:
             self.kept = previous
-        self.epoch += 1
         self.history.append(
             {
                 'targets': list(self.targets),
-                'epoch': self.epoch,
-                'learning_rate': float(self.optimizer.param_groups[0]['lr']),
+                'epoch': self.epoch + 1,
+                'learning_rate': self._rate_and_decay(self.n_batches_done - 1)[0],
                 'train_loss': self.loss_sum / self.loss_count,
                 **metrics,
                 'is_kept': is_best,
             }
         )
+        self.epoch += 1
         self.batch, self.loss_sum, self.loss_count = 0, 0.0, 0
 
     def _evaluate(self, model: ElasticModel, part: str) -> dict[str, dict[str, Any]]:
@@ -557,8 +558,8 @@ def _one_cycle(step: int, total: int) -> tuple[float, float]:
 
 def _check_arguments(
     graphs: CrystalGraphs, targets: Mapping[str, Any], split: Mapping[str, Any], protocol: Protocol
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the targets as arrays in the order of their names, or raise ValueError where the arguments do not fit."""
+) -> tuple[dict[str, npt.NDArray[np.float64]], Split]:
+    """Return the targets in a fixed order and the split with all parts, or raise ValueError where they do not fit."""
     if graphs.n_neighbors != protocol.n_neighbors:
         raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the protocol {protocol.n_neighbors}')
     if not targets or (unknown := sorted(set(targets) - set(UNITS))):
@@ -566,22 +567,20 @@ def _check_arguments(
     columns = {name: np.asarray(targets[name], dtype=np.float64) for name in UNITS if name in targets}
     if unknown := sorted(set(split) - set(PARTS)):
         raise ValueError(f'unknown parts of the split: {unknown}; known are {PARTS}')
-    rows = np.concatenate([split[part] for part in split])
+    parts = {part: np.asarray(split.get(part, ()), dtype=np.int64) for part in PARTS}
+    rows = np.concatenate(list(parts.values()))
     if len(rows) and (rows.min() < 0 or rows.max() >= len(graphs)):
         raise ValueError(f'the split names rows from {rows.min()} to {rows.max()}, but there are {len(graphs)}')
     if len(np.unique(rows)) < len(rows):
         raise ValueError('the parts of the split overlap')
+    is_needed = {'train': True, 'validation': protocol.keep == 'best', 'test': False}
     for name, values in columns.items():
         if values.shape != (len(graphs),):
             raise ValueError(f'{name} has the shape {values.shape} but there are {len(graphs)} crystals')
-        for part in PARTS:
-            n_known = int(np.isfinite(values[split[part]]).sum()) if part in split else 0
-            is_needed = (
-                part == 'train' or (part == 'validation' and protocol.keep == 'best') or len(split.get(part, ()))
-            )
-            if is_needed and n_known == 0:
+        for part, members in parts.items():
+            if (is_needed[part] or len(members)) and not np.isfinite(values[members]).any():
                 raise ValueError(f'no crystal of the {part} part has a value of {name}')
-    return columns
+    return columns, parts
 
 
 def _fingerprint(
@@ -598,7 +597,7 @@ def _fingerprint(
     for name, array in [
         *((str(index), array) for index, array in enumerate(arrays)),
         *columns.items(),
-        *((part, np.asarray(split[part], dtype=np.int64)) for part in sorted(split)),
+        *split.items(),
         ('element_features', np.asarray(element_features)),
     ]:
         digest.update(f'{name} {array.dtype} {array.shape}'.encode())
@@ -648,7 +647,7 @@ def _result(
     """Evaluate what was kept and write the card."""
     model = ElasticModel([member for training in trainings for member in training.model().members], {})
     graphs = trainings[0].graphs
-    used = np.sort(np.concatenate([split[part] for part in split]))
+    used = np.sort(np.concatenate(list(split.values())))
     predicted = predict_graphs([model], graphs.select(used), device=str(device))
     predictions: dict[str, npt.NDArray[np.float64]] = {}
     metrics: dict[str, dict[str, dict[str, Any]]] = {}
@@ -669,7 +668,7 @@ def _result(
                 **record,
                 'protocol': protocol.to_dict(),
                 'seed': seed,
-                'n_crystals': {part: len(split[part]) for part in PARTS if part in split},
+                'n_crystals': {part: len(rows) for part, rows in split.items()},
                 'kept_epochs': {
                     name: max(entry['epoch'] for entry in training.history if entry['is_kept'])
                     for training in trainings
