@@ -56,7 +56,8 @@ class GnomeSource(Source):
     Parameters
     ----------
     paths : sequence of Path
-        One path: a folder that holds the archive or its unpacked CIFs, also under ``gnome_data``; or the archive.
+        One path: a folder that holds the archive or its unpacked CIFs, also under ``gnome_data``; or the archive. The
+        summary beside it may be named too.
     processes : int, optional
         How many processes parse; by default all processors.
     summary : bool
@@ -76,7 +77,7 @@ class GnomeSource(Source):
     )
 
     def __init__(self, paths: Sequence[Path] = (), *, processes: int | None = None, summary: bool = True) -> None:
-        super().__init__(paths)
+        super().__init__(_without_summary(paths))
         if len(self.paths) != 1:
             raise SourceError(f'the source gnome reads one release at a time, not {len(self.paths)} paths')
         self.processes = n_processes(processes)
@@ -90,7 +91,8 @@ class GnomeSource(Source):
 
     @classmethod
     def recognises(cls, paths: Sequence[Path]) -> bool:
-        """Say whether there is one path, and it is or holds GNoME's archive, or CIFs with GNoME's summary."""
+        """Say whether one path beside the summary is or holds GNoME's archive, or CIFs with GNoME's summary."""
+        paths = _without_summary(paths)
         if len(paths) != 1:
             return False
         path = paths[0]
@@ -143,6 +145,13 @@ class GnomeSource(Source):
             if n_repeated:
                 messages.append(f'{n_repeated} rows of the summary repeat an id; the first row of each was taken')
         return Origin(self.name, version, self.licence, self.citation, files, options, messages)
+
+
+def _without_summary(paths: Sequence[Path]) -> list[Path]:
+    """Leave out a summary that is named beside its crystals, where it is found anyway."""
+    crystals = [Path(path) for path in paths if Path(path).name != SUMMARY]
+    found = {folder / SUMMARY for path in crystals for folder in (path, path.parent)}
+    return [path for path in map(Path, paths) if path not in found]
 
 
 def _find_crystals(path: Path) -> Path:
