@@ -8,13 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aiida.orm import CalcFunctionNode, Data, Group, Node, ProcessNode, QueryBuilder, StructureData, load_node
+
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
+from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
+
 if TYPE_CHECKING:
     import pandas as pd
-    from aiida.orm import Group, StructureData
 
-    from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+__all__ = ('candidates', 'predictions', 'provenance', 'recorded', 'screenings')
 
-__all__ = ('candidates', 'predictions', 'provenance', 'recorded')
+OPERATORS = ('==', '!=', '<', '<=', '>', '>=', 'in')
+EXTRA = 'cgcnn_elastic'
+_HASH = 'extras._aiida_hash'
+
+Where = Mapping[str, tuple[str, Any]] | Sequence[tuple[str, tuple[str, Any]]]
+"""Conditions by the name of the column: an operator of :data:`OPERATORS` and a value; as pairs, for two on one column."""
 
 
 def predictions(
@@ -25,13 +37,72 @@ def predictions(
     formula: str | None = None,
     elements: Sequence[str] | None = None,
     not_elements: Sequence[str] | None = None,
-    where: Mapping[str, tuple[str, float]] | None = None,
+    where: Where | None = None,
     columns: Sequence[str] | None = None,
     order_by: str | None = '-log10_g_vrh',
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """Return recorded predictions, one row each."""
-    raise NotImplementedError
+    """Return recorded predictions, one row each.
+
+    Parameters
+    ----------
+    screening : str or Group, optional
+        Only those of the screening of this label.
+    model : str, optional
+        Only those by the model of this name or checksum; several names, in alphabetical order, are joined by ``+``.
+    material_ids : sequence of str, optional
+        Only those of these crystals.
+    formula : str, optional
+        Only those of this reduced formula, spelled as pymatgen does.
+    elements, not_elements : sequence of str, optional
+        Only those that contain all, and none, of these elements.
+    where : mapping of str to (operator, value), optional
+        Conditions on any column, such as ``{'log10_g_vrh': ('>=', 2), 'space_group_number': ('in', [225, 227])}``. A row
+        whose value is missing fulfils none.
+    columns : sequence of str, optional
+        The columns wanted; by default all, and ``uuid`` and ``pk``.
+    order_by : str, optional
+        The column to sort by, largest first with a leading ``-``; missing values come last.
+    limit : int, optional
+        Only so many rows. Those without a value to sort by do not count then.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        If there is no such screening, or an operator is unknown.
+    """
+    filters: list[dict[str, Any]] = _conditions('attributes', elements, not_elements, where)
+    if model is not None:
+        filters.append({'or': [{'attributes.model': model}, {'attributes.model_content': model}]})
+    if material_ids is not None:
+        filters.append({'label': {'in': list(material_ids)}})
+    if formula is not None:
+        filters.append({'attributes.formula': formula})
+    column, order = _order(order_by)
+    if limit is not None and column is not None:
+        filters.append(_has_value(f'attributes.{column}'))
+    query = QueryBuilder()
+    if screening is not None:
+        query.append(PredictionsGroup, filters={'id': _group(PredictionsGroup, screening).pk}, tag='group')
+    join = {} if screening is None else {'with_group': 'group'}
+    names = None if columns is None else list(columns)
+    query.append(
+        ElasticPredictionData,
+        filters={'and': filters} if filters else {},
+        project=['attributes', 'uuid', 'id'] if names is None else _projections(names),
+        tag='prediction',
+        **join,
+    )
+    if column is not None and limit is not None:
+        sort: list[Any] = [{f'attributes.{column}': {'order': order, 'cast': _cast(column)}}, {'id': {'order': 'asc'}}]
+        query.order_by({'prediction': sort})
+    if limit is not None:
+        query.limit(limit)
+    return _frame(query.all(), names, column, ascending=order == 'asc')
 
 
 def candidates(
@@ -39,19 +110,228 @@ def candidates(
     *,
     elements: Sequence[str] | None = None,
     not_elements: Sequence[str] | None = None,
-    where: Mapping[str, tuple[str, float]] | None = None,
+    where: Where | None = None,
     columns: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """Return flagged candidates by rank, one row each, with ``rank``, ``structure_uuid`` and ``prediction_uuid``."""
-    raise NotImplementedError
+    """Return flagged candidates, one row each, by screening and rank.
+
+    Parameters
+    ----------
+    screening : str or Group, optional
+        Only those of the screening of this label.
+    elements, not_elements, where, columns
+        As those of :func:`predictions`.
+    limit : int, optional
+        Only so many rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With ``screening``, ``rank``, ``material_id``, all that is predicted and known, ``prediction_uuid``,
+        ``structure_uuid`` and ``structure_pk``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such screening, or an operator is unknown.
+    """
+    import pandas as pd
+
+    filters = _conditions(f'extras.{EXTRA}', elements, not_elements, where)
+    group_filters = {} if screening is None else {'id': _group(CandidatesGroup, screening).pk}
+    query = QueryBuilder()
+    query.append(CandidatesGroup, filters=group_filters, tag='group', project='label')
+    query.append(
+        StructureData,
+        with_group='group',
+        filters={'and': filters} if filters else {},
+        project=[f'extras.{EXTRA}', 'uuid', 'id'],
+    )
+    rows = [
+        {**extra, 'screening': label, 'structure_uuid': uuid, 'structure_pk': pk}
+        for label, extra, uuid, pk in query.iterall()
+        if extra is not None
+    ]
+    first = ['screening', 'rank', 'material_id', 'formula']
+    last = ['prediction_uuid', 'structure_uuid', 'structure_pk']
+    names = dict.fromkeys(name for row in rows for name in row if name not in (*first, *last))
+    frame = pd.DataFrame(rows, columns=[*first, *names, *last])
+    frame = frame.sort_values(['screening', 'rank'], ignore_index=True)
+    if columns is not None:
+        frame = frame.reindex(columns=list(columns))
+    return frame if limit is None else frame.head(limit)
+
+
+def screenings() -> pd.DataFrame:
+    """Return the screenings, the newest first: ``label``, ``n_predictions``, ``n_candidates`` and ``time``."""
+    import pandas as pd
+
+    rows: dict[str, dict[str, Any]] = {}
+    for group_class, key in ((PredictionsGroup, 'n_predictions'), (CandidatesGroup, 'n_candidates')):
+        for group in QueryBuilder().append(group_class).all(flat=True):
+            row = rows.setdefault(group.label, {'label': group.label, 'time': group.time})
+            row[key] = group.count()
+            row['time'] = min(row['time'], group.time)
+    frame = pd.DataFrame(list(rows.values()), columns=['label', 'n_predictions', 'n_candidates', 'time'])
+    counts = ['n_predictions', 'n_candidates']
+    frame[counts] = frame[counts].fillna(0).astype(int)
+    return frame.sort_values('time', ascending=False, ignore_index=True)
 
 
 def recorded(prediction_set: PredictionSetData) -> list[int]:
-    """Return the pks of the records of a prediction set of equal content; empty where it was not recorded."""
-    raise NotImplementedError
+    """Return the pks of the records of a prediction set, or of one of equal content, in the order of its rows.
+
+    Empty where it was not recorded. Recording is all or nothing, so what is found is complete.
+    """
+    query = QueryBuilder()
+    query.append(PredictionSetData, filters={_HASH: prediction_set.base.caching.get_hash()}, tag='set')
+    query.append(CalcFunctionNode, with_incoming='set', tag='process', project='id')
+    query.append(ElasticPredictionData, with_incoming='process', project='id')
+    by_process: dict[int, list[int]] = {}
+    for process, record in query.iterall():
+        by_process.setdefault(process, []).append(record)
+    complete = [records for _, records in sorted(by_process.items()) if len(records) == prediction_set.n_predicted]
+    return sorted(complete[0]) if complete else []
 
 
-def provenance(structure: StructureData | str) -> dict[str, Any]:
-    """Return where a candidate comes from: prediction, models, training, crystal set, source files."""
-    raise NotImplementedError
+def provenance(node: StructureData | ElasticPredictionData | str) -> dict[str, Any]:
+    """Return where a candidate, or a prediction, comes from: back to the source's files and the models' training.
+
+    Parameters
+    ----------
+    node : StructureData, ElasticPredictionData or str
+        A candidate or a recorded prediction, or its uuid.
+
+    Returns
+    -------
+    dict
+        ``structure``, ``flagging`` (with the criteria), ``prediction``, ``prediction_set``, ``models`` (with their training
+        records and, where they were trained with AiiDA, their training job and training set), ``crystal_set`` (with
+        its origin: source, version, licence, citation and the checksum of each file). Each has the ``uuid`` of its node.
+        A prediction's begins with ``prediction``.
+
+    Raises
+    ------
+    ValueError
+        If the structure is not a candidate.
+    """
+    node = load_node(structure) if isinstance(structure, str) else structure
+    extra = node.base.extras.get(EXTRA, None)
+    if not isinstance(node, StructureData) or extra is None or node.creator is None:
+        raise ValueError(f'{node} is not a candidate of a screening')
+    record = load_node(extra['prediction_uuid'])
+    prediction_set = record.creator.inputs.predictions
+    job = prediction_set.creator
+    story: dict[str, Any] = {
+        'structure': {'uuid': node.uuid, **{key: extra[key] for key in ('material_id', 'rank', 'screening')}},
+        'flagging': {**_process(node.creator), 'criteria': node.creator.outputs.ranking['criteria']},
+        'prediction': {'uuid': record.uuid, **record.get_dict()},
+        'recording': _process(record.creator),
+        'prediction_set': _data(prediction_set, 'n_crystals', 'n_predicted', 'n_excluded', 'n_rejected'),
+    }
+    if job is None:
+        models = prediction_set.models
+        return {**story, 'prediction_job': None, 'models': models, 'crystal_set': None}
+    models = [_model(job.inputs.models[key]) for key in job.inputs.models]
+    return {**story, 'prediction_job': _process(job), 'models': models, 'crystal_set': _crystals(job.inputs.crystals)}
+
+
+def _model(model: ElasticModelData) -> dict[str, Any]:
+    """Return what is known of a model and its training."""
+    described = {**_data(model, 'name', 'targets', 'training'), 'training_job': None, 'training_set': None}
+    job = model.creator
+    if job is not None:
+        described['training_job'] = _process(job)
+        described['training_set'] = _crystals(job.inputs.crystals)
+    return described
+
+
+def _crystals(crystals: CrystalSetData) -> dict[str, Any]:
+    """Return what is known of a crystal set."""
+    creator = crystals.creator
+    return {
+        **_data(crystals, 'n_crystals', 'n_read', 'n_rejected', 'origin'),
+        'ingestion': None if creator is None else _process(creator),
+    }
+
+
+def _data(node: Data, *attributes: str) -> dict[str, Any]:
+    names = (*attributes, 'content_sha256')
+    return {'uuid': node.uuid, **{name: node.base.attributes.get(name) for name in names}}
+
+
+def _process(process: ProcessNode) -> dict[str, Any]:
+    return {'uuid': process.uuid, 'process_type': process.process_type, 'ctime': process.ctime.isoformat()}
+
+
+def _group(group_class: type[Group], screening: str | Group) -> Group:
+    """Return a screening's group of that class."""
+    label = screening if isinstance(screening, str) else screening.label
+    group = QueryBuilder().append(group_class, filters={'label': label}).first(flat=True)
+    if group is None:
+        known = QueryBuilder().append(group_class, project='label').all(flat=True)
+        raise ValueError(f'there is no screening {label!r}; there are {sorted(known)}')
+    return group
+
+
+def _conditions(
+    prefix: str, elements: Sequence[str] | None, not_elements: Sequence[str] | None, where: Where | None
+) -> list[dict[str, Any]]:
+    """Return filters for attributes or extras below a prefix."""
+    filters: list[dict[str, Any]] = []
+    if elements:
+        filters.append({f'{prefix}.elements': {'contains': list(elements)}})
+    filters.extend({f'{prefix}.elements': {'!contains': [element]}} for element in not_elements or ())
+    for column, (operator, value) in where.items() if isinstance(where, Mapping) else where or ():
+        if operator not in OPERATORS:
+            raise ValueError(f'unknown operator {operator!r} for {column!r}; allowed are {OPERATORS}')
+        key = f'{prefix}.{column}'
+        if operator == '!=':
+            filters.append({'and': [_has_value(key), {key: {'!==': _comparable(value)}}]})
+        else:
+            filters.append({key: {operator: _comparable(value)}})
+    return filters
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value as the database must get it: every number as a float."""
+    if isinstance(value, (list, tuple, set)):
+        return [_comparable(item) for item in value]
+    is_number = hasattr(value, '__float__') and not isinstance(value, bool)
+    return float(value) if is_number else value
+
+
+def _has_value(key: str) -> dict[str, Any]:
+    return {'or': [{key: {'of_type': kind}} for kind in ('number', 'string', 'boolean')]}
+
+
+def _order(order_by: str | None) -> tuple[str | None, str]:
+    if order_by is None:
+        return None, 'asc'
+    return order_by.removeprefix('-'), 'desc' if order_by.startswith('-') else 'asc'
+
+
+def _cast(column: str) -> str:
+    return 't' if column in ('material_id', 'formula', 'model', 'model_content', 'source') else 'f'
+
+
+def _projections(names: list[str]) -> list[str]:
+    own = {'uuid': 'uuid', 'pk': 'id'}
+    return [own.get(name, f'attributes.{name}') for name in names]
+
+
+def _frame(rows: list[list[Any]], names: list[str] | None, column: str | None, *, ascending: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    if names is None:
+        frame = pd.DataFrame([{**attributes, 'uuid': uuid, 'pk': pk} for attributes, uuid, pk in rows])
+        if frame.empty:
+            frame = pd.DataFrame(columns=['material_id', 'log10_k_vrh', 'log10_g_vrh', 'uuid', 'pk'])
+        # Rows of other sources may have more columns; these go before the identifiers.
+        frame = frame[[name for name in frame.columns if name not in ('uuid', 'pk')] + ['uuid', 'pk']]
+    else:
+        frame = pd.DataFrame(rows, columns=names)
+    if column is not None and column in frame.columns:
+        frame = frame.sort_values(column, ascending=ascending, ignore_index=True, kind='stable')
+    return frame

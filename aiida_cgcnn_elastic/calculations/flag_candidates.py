@@ -2,20 +2,211 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from aiida.engine import calcfunction
-from aiida.orm import Dict, Str
+from aiida.engine import ExitCode, Process, calcfunction
+from aiida.orm import CalcFunctionNode, Dict, Node, QueryBuilder, Str, StructureData
 
-__all__ = ('flag_candidates',)
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.data.structures import structure_attributes
+from aiida_cgcnn_elastic.groups import CandidatesGroup
+from aiida_cgcnn_elastic.storage import NewNode, store_outputs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from aiida_cgcnn_elastic.crystals import Crystal
+
+__all__ = ('EXTRA', 'flag_candidates')
+
+EXTRA = 'cgcnn_elastic'
+"""The extra of a candidate's ``StructureData`` that holds its rank and its prediction."""
+
+SYMPREC = 0.01
+"""Tolerance in Angstrom within which atoms are equivalent, where a candidate's space group is worked out."""
+
+EXIT_CODE_CRITERIA = ExitCode(214, 'The criteria are invalid: {message}')
+EXIT_CODE_NOT_RECORDED = ExitCode(310, 'Run `record_predictions` first: {message}')
+EXIT_CODE_NO_CRYSTAL = ExitCode(311, 'Give the crystal sets that were predicted: {message}')
 
 
 @calcfunction
-def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> dict[str, Dict]:
-    """Flag and rank the predictions that meet the criteria; write a ``StructureData`` for each candidate, in bulk.
+def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> dict[str, Dict] | ExitCode:
+    """Flag and rank the predictions that meet the criteria; write a ``StructureData`` for each, all of them or none.
 
-    :param criteria: The criteria, see :class:`aiida_cgcnn_elastic.screening.criteria.Criteria`.
-    :param label: The screening's label; the candidates go into the :class:`~aiida_cgcnn_elastic.groups.CandidatesGroup` of that label.
-    :param sets: The namespaces ``crystals`` (of CrystalSetData) and ``predictions`` (of PredictionSetData).
+    The candidates are outputs ``candidate_1``, ``candidate_2``, ... by rank, and the records of their predictions become
+    inputs ``prediction_1``, ... of this process. The label of a candidate is the material id, its description the formula,
+    and its extra ``cgcnn_elastic`` holds ``rank``, ``prediction_uuid``, ``screening`` and all that is predicted and known.
+
+    :param criteria: The criteria, see :class:`aiida_cgcnn_elastic.screening.Criteria`.
+    :param label: The screening's label: the candidates join the group ``cgcnn_elastic.candidates`` of that label.
+    :param sets: The namespaces ``crystals`` (of CrystalSetData) and ``predictions`` (of recorded PredictionSetData).
     """
-    raise NotImplementedError
+    import pyarrow as pa
+
+    from aiida_cgcnn_elastic.screening import Criteria, flag
+
+    process = Process.current().node
+    # A clone would lack the links from the records and the group.
+    process.base.caching.is_valid_cache = False
+    prediction_sets = [node for _, node in sorted(sets['predictions'].items())]
+    try:
+        checked = Criteria.from_dict(criteria.get_dict())
+    except ValueError as exception:
+        return EXIT_CODE_CRITERIA.format(message=str(exception))
+
+    tables = [node.get_table() for node in prediction_sets]
+    table = pa.concat_tables(tables, promote_options='permissive')
+    result = flag(table, checked)
+    chosen = table.take(result.order).to_pylist()
+    set_of_row = [index for index, part in enumerate(tables) for _ in range(part.num_rows)]
+    set_of_chosen = [set_of_row[row] for row in result.order]
+    try:
+        records = _find_records(prediction_sets, chosen, set_of_chosen)
+    except LookupError as exception:
+        return EXIT_CODE_NOT_RECORDED.format(message=str(exception))
+    try:
+        crystals = _find_crystals(prediction_sets, sets['crystals'], chosen, set_of_chosen)
+    except LookupError as exception:
+        return EXIT_CODE_NO_CRYSTAL.format(message=str(exception))
+
+    hardness = [float(result.hardness[row]) for row in result.order]
+    screening = None if label is None else label.value
+    extras = [
+        _extra(rank, record, screening, crystal, checked.hardness_law, value)
+        for rank, (record, crystal, value) in enumerate(zip(records, crystals, hardness, strict=True), start=1)
+    ]
+    pks = store_outputs(
+        StructureData,
+        _new_structures(crystals, extras),
+        creator=process,
+        group=None if label is None else CandidatesGroup.collection.get_or_create(label.value)[0],
+        inputs={f'prediction_{rank}': record.pk for rank, record in enumerate(records, start=1)},
+    )
+    return {'ranking': _ranking(table.num_rows, result, checked, extras, pks)}
+
+
+def _find_records(
+    prediction_sets: list[PredictionSetData], chosen: list[dict[str, Any]], set_of_chosen: list[int]
+) -> list[ElasticPredictionData]:
+    """Return the recorded node of each chosen row.
+
+    Raises
+    ------
+    LookupError
+        If a prediction was not recorded.
+    """
+    records: dict[tuple[int, str], ElasticPredictionData] = {}
+    for index in set(set_of_chosen):
+        ids = [row['material_id'] for row, of in zip(chosen, set_of_chosen, strict=True) if of == index]
+        node_hash = prediction_sets[index].base.caching.get_hash()
+        query = QueryBuilder()
+        query.append(PredictionSetData, filters={'extras._aiida_hash': node_hash}, tag='set')
+        query.append(CalcFunctionNode, with_incoming='set', tag='process')
+        query.append(ElasticPredictionData, with_incoming='process', filters={'label': {'in': ids}}, project='*')
+        # A set may have been recorded twice; the first record counts.
+        query.order_by({ElasticPredictionData: {'id': 'desc'}})
+        records.update({(index, record.label): record for (record,) in query.iterall()})
+    found = []
+    for row, index in zip(chosen, set_of_chosen, strict=True):
+        if (index, row['material_id']) not in records:
+            raise LookupError(f'no record of the prediction of {row["material_id"]} in {prediction_sets[index]}')
+        found.append(records[index, row['material_id']])
+    return found
+
+
+def _find_crystals(
+    prediction_sets: list[PredictionSetData],
+    crystal_sets: Mapping[str, CrystalSetData],
+    chosen: list[dict[str, Any]],
+    set_of_chosen: list[int],
+) -> list[Crystal]:
+    """Return the crystal of each chosen row.
+
+    Raises
+    ------
+    LookupError
+        If the set of its crystal is not given.
+    """
+    tables = {key: node.get_table() for key, node in crystal_sets.items()}
+    keys = {index: _key_of_crystals(prediction_sets[index], crystal_sets) for index in set(set_of_chosen)}
+    return [tables[keys[index]].find(row['material_id']) for row, index in zip(chosen, set_of_chosen, strict=True)]
+
+
+def _key_of_crystals(predictions: PredictionSetData, crystal_sets: Mapping[str, CrystalSetData]) -> str:
+    """Return the key of the crystal set that predictions are of: that of their job, or else the only one given."""
+    creator = predictions.creator
+    if creator is None:
+        if len(crystal_sets) == 1:
+            return next(iter(crystal_sets))
+        raise LookupError(f'{predictions} was not made by a job, so which of the crystal sets it is of is not known')
+    content = creator.inputs.crystals.content_sha256
+    for key, node in sorted(crystal_sets.items()):
+        if node.content_sha256 == content:
+            return key
+    raise LookupError(f'{creator.inputs.crystals}, of which {predictions} is, is not among the crystal sets')
+
+
+def _extra(
+    rank: int,
+    record: ElasticPredictionData,
+    screening: str | None,
+    crystal: Crystal,
+    hardness_law: str,
+    hardness: float,
+) -> dict[str, Any]:
+    """Return what a candidate's extra holds: everything of the record, and its place in the screening."""
+    values = record.get_dict()
+    if values.get('space_group_number') is None:
+        values['space_group_number'] = _space_group_number(crystal)
+    place = {
+        'rank': rank,
+        'screening': screening,
+        'prediction_uuid': record.uuid,
+        'hardness': float(f'{hardness:.14g}'),
+        'hardness_law': hardness_law,
+    }
+    return {**values, **place}
+
+
+def _space_group_number(crystal: Crystal) -> int | None:
+    import spglib
+
+    cell = (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers.astype(int))
+    dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    return None if dataset is None else int(dataset.number)
+
+
+def _new_structures(crystals: list[Crystal], extras: list[dict[str, Any]]) -> Iterator[NewNode]:
+    for crystal, extra in zip(crystals, extras, strict=True):
+        yield NewNode(
+            structure_attributes(crystal),
+            link_label=f'candidate_{extra["rank"]}',
+            label=crystal.material_id,
+            description=crystal.formula,
+            extras={EXTRA: extra},
+        )
+
+
+def _ranking(n_predictions: int, result: Any, criteria: Any, extras: list[dict[str, Any]], pks: list[int]) -> Dict:
+    """Return the counts, the criteria in full, and the candidates by rank."""
+    uuid_of = (
+        dict(QueryBuilder().append(Node, filters={'id': {'in': pks}}, project=['id', 'uuid']).all()) if pks else {}
+    )
+    shown = ('rank', 'material_id', 'formula', 'log10_k_vrh', 'log10_g_vrh', 'hardness', 'prediction_uuid')
+    return Dict(
+        {
+            'n_predictions': n_predictions,
+            'n_candidates': len(pks),
+            'failed': result.failed,
+            'kept_unknown': result.kept_unknown,
+            'criteria': criteria.to_dict(),
+            'candidates': [
+                {**{key: extra.get(key) for key in shown}, 'structure_uuid': uuid_of[pk]}
+                for extra, pk in zip(extras, pks, strict=True)
+            ],
+        }
+    )

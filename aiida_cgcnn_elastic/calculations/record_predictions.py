@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from aiida.engine import calcfunction
-from aiida.orm import Dict
+from aiida.engine import Process, calcfunction
 
+from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.storage import NewNode, store_outputs
 
 __all__ = ('record_predictions',)
 
 
 @calcfunction
-def record_predictions(predictions: PredictionSetData) -> dict[str, Dict]:
-    """Write one ``ElasticPredictionData`` for each row of a prediction set, in bulk.
+def record_predictions(predictions: PredictionSetData) -> None:
+    """Write one ``ElasticPredictionData`` for each row of a prediction set, all of them or none.
 
-    The records are linked to this process as its outputs.
+    They are written in bulk and linked to this process as its outputs ``p_0``, ``p_1``, ... in the order of the rows.
 
-    :param predictions: The prediction set.
+    :param predictions: The predictions to record.
     """
-    raise NotImplementedError
+    process = Process.current().node
+    # A clone of this process would clone its outputs one by one; `query.recorded` finds those of an equal set instead.
+    process.base.caching.is_valid_cache = False
+    rows = ElasticPredictionData.attributes_of(predictions.get_table(), predictions.common_attributes())
+    records = (
+        NewNode(
+            attributes,
+            link_label=f'p_{index}',
+            label=attributes['material_id'],
+            description=attributes.get('formula') or '',
+            hash=ElasticPredictionData.hash_of(attributes),
+        )
+        for index, attributes in enumerate(rows)
+    )
+    store_outputs(ElasticPredictionData, records, creator=process)
