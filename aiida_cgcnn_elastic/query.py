@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aiida.orm import CalcFunctionNode, Data, Group, Node, ProcessNode, QueryBuilder, StructureData, load_node
+from aiida.orm import CalcFunctionNode, Data, Group, ProcessNode, QueryBuilder, StructureData, load_node
 
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
@@ -26,7 +26,7 @@ EXTRA = 'cgcnn_elastic'
 _HASH = 'extras._aiida_hash'
 
 Where = Mapping[str, tuple[str, Any]] | Sequence[tuple[str, tuple[str, Any]]]
-"""Conditions by the name of the column: an operator of :data:`OPERATORS` and a value; as pairs, for two on one column."""
+"""Conditions by the name of the column: an operator of :data:`OPERATORS` and a value; pairs, for two on one."""
 
 
 def predictions(
@@ -56,9 +56,9 @@ def predictions(
         Only those of this reduced formula, spelled as pymatgen does.
     elements, not_elements : sequence of str, optional
         Only those that contain all, and none, of these elements.
-    where : mapping of str to (operator, value), optional
-        Conditions on any column, such as ``{'log10_g_vrh': ('>=', 2), 'space_group_number': ('in', [225, 227])}``. A row
-        whose value is missing fulfils none.
+    where : mapping of str to (operator, value), or pairs, optional
+        Conditions on any column, such as ``{'log10_g_vrh': ('>=', 2), 'space_group_number': ('in', [225, 227])}``, or
+        pairs of column and condition. A row whose value is missing fulfils none.
     columns : sequence of str, optional
         The columns wanted; by default all, and ``uuid`` and ``pk``.
     order_by : str, optional
@@ -206,26 +206,34 @@ def provenance(node: StructureData | ElasticPredictionData | str) -> dict[str, A
     Returns
     -------
     dict
-        ``structure``, ``flagging`` (with the criteria), ``prediction``, ``prediction_set``, ``models`` (with their training
-        records and, where they were trained with AiiDA, their training job and training set), ``crystal_set`` (with
-        its origin: source, version, licence, citation and the checksum of each file). Each has the ``uuid`` of its node.
-        A prediction's begins with ``prediction``.
+        ``structure``, ``flagging`` (with the criteria), ``prediction``, ``recording``, ``prediction_set``,
+        ``prediction_job``, ``models`` (with their training records and, where they were trained with AiiDA, their
+        training job and training set) and ``crystal_set`` (with its origin: source, version, licence, citation and the
+        checksum of each file). Each has the ``uuid`` of its node. A prediction's begins with ``prediction``.
 
     Raises
     ------
     ValueError
-        If the structure is not a candidate.
+        If the node is neither a candidate nor a recorded prediction.
     """
-    node = load_node(structure) if isinstance(structure, str) else structure
+    node = load_node(node) if isinstance(node, str) else node
+    if isinstance(node, ElasticPredictionData) and node.creator is not None:
+        return _story_of_record(node)
     extra = node.base.extras.get(EXTRA, None)
     if not isinstance(node, StructureData) or extra is None or node.creator is None:
-        raise ValueError(f'{node} is not a candidate of a screening')
-    record = load_node(extra['prediction_uuid'])
+        raise ValueError(f'{node} is neither a candidate of a screening nor a recorded prediction')
+    return {
+        'structure': {'uuid': node.uuid, **{key: extra[key] for key in ('material_id', 'rank', 'screening')}},
+        'flagging': {**_process(node.creator), 'criteria': node.creator.outputs.ranking['criteria']},
+        **_story_of_record(load_node(extra['prediction_uuid'])),
+    }
+
+
+def _story_of_record(record: ElasticPredictionData) -> dict[str, Any]:
+    """Return where a recorded prediction comes from."""
     prediction_set = record.creator.inputs.predictions
     job = prediction_set.creator
     story: dict[str, Any] = {
-        'structure': {'uuid': node.uuid, **{key: extra[key] for key in ('material_id', 'rank', 'screening')}},
-        'flagging': {**_process(node.creator), 'criteria': node.creator.outputs.ranking['criteria']},
         'prediction': {'uuid': record.uuid, **record.get_dict()},
         'recording': _process(record.creator),
         'prediction_set': _data(prediction_set, 'n_crystals', 'n_predicted', 'n_excluded', 'n_rejected'),

@@ -16,8 +16,6 @@ from aiida_cgcnn_elastic.groups import CandidatesGroup
 from aiida_cgcnn_elastic.storage import NewNode, store_outputs
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from aiida_cgcnn_elastic.crystals import Crystal
 
 __all__ = ('EXTRA', 'flag_candidates')
@@ -35,11 +33,12 @@ EXIT_CODE_NO_CRYSTAL = ExitCode(311, 'Give the crystal sets that were predicted:
 
 @calcfunction
 def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> dict[str, Dict] | ExitCode:
-    """Flag and rank the predictions that meet the criteria; write a ``StructureData`` for each, all of them or none.
+    """Flag and rank the predictions that meet the criteria; write a ``StructureData`` for each, all or none.
 
-    The candidates are outputs ``candidate_1``, ``candidate_2``, ... by rank, and the records of their predictions become
-    inputs ``prediction_1``, ... of this process. The label of a candidate is the material id, its description the formula,
-    and its extra ``cgcnn_elastic`` holds ``rank``, ``prediction_uuid``, ``screening`` and all that is predicted and known.
+    The candidates are outputs ``candidate_1``, ``candidate_2``, ... by rank, and the records of their predictions
+    become inputs ``prediction_1``, ... of this process. The label of a candidate is the material id, its description
+    the formula, and its extra ``cgcnn_elastic`` holds ``rank``, ``prediction_uuid``, ``screening`` and all that is
+    predicted and known.
 
     :param criteria: The criteria, see :class:`aiida_cgcnn_elastic.screening.Criteria`.
     :param label: The screening's label: the candidates join the group ``cgcnn_elastic.candidates`` of that label.
