@@ -58,10 +58,10 @@ def why_unusable(
     if n_atoms > MAX_ATOMS:
         return Reason.TOO_MANY_ATOMS, f'{n_atoms} atoms; at most {MAX_ATOMS} are read'
     if not np.isfinite(frac_coords).all():
-        return Reason.BAD_COORDINATES, 'coordinates are not finite'
-    if not np.isfinite(lattice).all():
-        return Reason.BAD_LATTICE, 'the lattice is not finite'
+        return Reason.BAD_COORDINATES, 'a coordinate is missing or not finite'
     volume, height, longest = _size(lattice)
+    if not math.isfinite(volume + height + longest):
+        return Reason.BAD_LATTICE, 'the lattice is not finite'
     if longest > MAX_LENGTH:
         return Reason.BAD_LATTICE, f'a lattice vector of {longest:.6g} A is longer than {MAX_LENGTH:.0f} A'
     if height < MIN_HEIGHT:

@@ -30,7 +30,6 @@ _OPTIONAL_SITE_TAGS = ('type_symbol', 'label', 'occupancy')
 _NAME_TAGS = ('_space_group_name_H-M_alt', '_symmetry_space_group_name_H-M', '_space_group_name_Hall')
 _NUMBER_TAGS = ('_space_group_IT_number', '_symmetry_Int_Tables_number')
 _IDENTITY = 'x,y,z'
-_NEEDED = ('data_', '_atom_site_', '_cell_', '_symmetry_', '_space_group_', '_chemical_formula_')
 _LETTERS = re.compile(r'[A-Za-z]+')
 _MISSING = ('', '.', '?')
 
@@ -138,8 +137,11 @@ def _without_bond_list(text: str) -> str:
     start = text.rfind('loop_', 0, tag) if tag > 0 else -1
     if start < 0 or text[start + len('loop_') : tag].strip():
         return text
-    rest = text[start:].lower()
-    return text if any(tag in rest for tag in _NEEDED) else text[:start]
+    rest = text[start:]
+    n_tags = sum(rest.count(space + '_') for space in '\n \t')
+    if n_tags != rest.count('\n_geom_bond_') or rest.count('loop_') > 1 or 'data_' in rest:
+        return text
+    return text[:start]
 
 
 def _read_with_gemmi(
@@ -191,10 +193,7 @@ def _sites(block: gemmi.cif.Block) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
         flat = list(map(float, values))
     except ValueError:  # an uncertainty in brackets, or a placeholder
         flat = [_number(value) for value in values]
-    coords = np.array(flat).reshape(3, n_sites).T.copy()
-    if not np.isfinite(coords).all():
-        raise _UnusableError(Reason.BAD_COORDINATES, 'a coordinate is missing or no finite number')
-    return numbers, coords
+    return numbers, np.array(flat).reshape(3, n_sites).T.copy()
 
 
 def _numbers_of(columns: dict[str, list[str]], n_sites: int) -> npt.NDArray[np.uint8]:
