@@ -141,6 +141,7 @@ def _content_or_error(handle: BinaryIO, member: Member) -> bytes | MemberError:
 
 
 def _read_file(handle: BinaryIO) -> bytes:
+    handle.seek(0)
     content = handle.read(MAX_MEMBER_BYTES + 1)
     if len(content) > MAX_MEMBER_BYTES:
         raise MemberError(f'more than {MAX_MEMBER_BYTES} bytes are too many for the file of one crystal')
