@@ -54,11 +54,11 @@ class RunnerCalculation(CalcJob):
     FILE_STDERR: ClassVar[str] = 'stderr.txt'
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports, options and exit codes that all jobs share."""
         super().define(spec)
         spec.inputs['code'].required = True
-        options = spec.inputs['metadata']['options']  # type: ignore[index]
+        options = spec.inputs['metadata']['options']
         options['resources'].default = lambda: {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
         options['withmpi'].default = False
         options['parser_name'].default = f'cgcnn_elastic.{cls.SUBCOMMAND}'

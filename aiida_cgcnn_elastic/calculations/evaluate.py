@@ -23,7 +23,7 @@ class EvaluateCalculation(RunnerCalculation):
     OUTPUTS = (FILE_METRICS,)
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports."""
         super().define(spec)
         spec.input('crystals', valid_type=CrystalSetData, help='The crystals, with the target columns.')

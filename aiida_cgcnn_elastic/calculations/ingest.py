@@ -26,7 +26,7 @@ class IngestCalculation(RunnerCalculation):
     OUTPUTS = (CrystalSetData.FILE_CRYSTALS, CrystalSetData.FILE_REJECTIONS)
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports."""
         super().define(spec)
         spec.input_namespace(

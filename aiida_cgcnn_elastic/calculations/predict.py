@@ -32,7 +32,7 @@ class PredictCalculation(RunnerCalculation):
     FILE_CRITERIA = 'criteria.json'
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports."""
         super().define(spec)
         spec.input('crystals', valid_type=CrystalSetData, help='The crystals.')

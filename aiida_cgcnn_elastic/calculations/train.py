@@ -28,7 +28,7 @@ class TrainCalculation(RunnerCalculation):
     OUTPUTS = (*ElasticModelData.FILENAMES, FILE_HISTORY, FILE_PREDICTIONS)
 
     @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports."""
         super().define(spec)
         spec.input('crystals', valid_type=CrystalSetData, help='The crystals, with the target columns.')

@@ -104,7 +104,7 @@ class CrystalSetData(PackedData):
         return self.base.attributes.get('origin')
 
     @property
-    def source(self) -> str:  # type: ignore[override]
+    def source(self) -> str:
         """Return the name of the source of the crystals."""
         return self.origin['source']
 
@@ -192,7 +192,8 @@ def _read_rows(content: bytes, start: int, stop: int) -> pa.Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(io.BytesIO(content))
-    groups, first, end = [], 0, 0
+    groups: list[int] = []
+    first = end = 0
     for index in range(file.num_row_groups):
         begin, end = end, end + file.metadata.row_group(index).num_rows
         if begin < stop and end > start:
