@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,14 +13,19 @@ import torch
 
 from .graphs import CrystalGraphs, iter_graphs
 from .model import ElasticModel, Member
-from .network import Batch
+from .network import CGCNN, Batch
 
-__all__ = ['BATCH_EDGES', 'DTYPES', 'choose_device', 'predict', 'predict_graphs']
+__all__ = ['DTYPES', 'choose_device', 'predict', 'predict_graphs']
 
 DTYPES = {'float32': torch.float32, 'float64': torch.float64}
 
-BATCH_EDGES = 16_384
-"""Edges in a batch. On a CPU more than this leaves the cache and is slower."""
+CPU_BATCH_EDGES = 8192
+"""Edges in a batch; more leave the cache of a core and are slower."""
+
+GPU_BATCH_EDGES = 500_000
+
+CRYSTALS_IN_CHUNK = 512
+EDGES_OF_CRYSTAL = 40
 
 
 def predict(
@@ -32,7 +38,7 @@ def predict(
     device: str = 'auto',
     threads: int | None = None,
     dtype: str = 'float32',
-    batch_edges: int = BATCH_EDGES,
+    batch_edges: int | None = None,
     processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -47,11 +53,11 @@ def predict(
     device : str
         ``'auto'`` (a GPU where torch sees one), ``'cpu'``, ``'cuda'`` or another name that torch knows.
     threads : int, optional
-        CPU threads of torch; what torch chooses if not given.
+        CPU threads; as many as torch would use if not given. They do not change the predictions.
     dtype : str
         ``'float32'`` or ``'float64'``.
-    batch_edges : int
-        Edges in a batch.
+    batch_edges : int, optional
+        Edges in a batch; what suits the device if not given.
     processes : int
         Worker processes that find neighbors while this process predicts; 1 does all in this process.
     progress : callable
@@ -73,29 +79,23 @@ def predict(
         raise ValueError('no model to predict with')
     if dtype not in DTYPES:
         raise ValueError(f'unknown dtype {dtype!r}; known are {sorted(DTYPES)}')
-    if batch_edges < 1:
+    if batch_edges is not None and batch_edges < 1:
         raise ValueError(f'batch_edges is {batch_edges}; it must be at least 1')
     neighbors = {member.network.architecture.n_neighbors for member in members}
     if len(neighbors) > 1:
         raise ValueError(f'the models were trained on graphs with different numbers of neighbors: {sorted(neighbors)}')
     target_device = choose_device(device)
-    total = len(offsets) - 1
-    outputs = [np.empty((total, len(member.targets))) for member in members]
-    networks = [_evaluator(member, target_device, DTYPES[dtype]) for member in members]
-    done = 0
-    with limited_threads(threads):
-        parts = iter_graphs(
-            lattices, atomic_numbers, frac_coords, offsets, n_neighbors=neighbors.pop(), processes=processes
-        )
-        for graphs in parts:
-            for output, values in zip(
-                outputs, _evaluate(networks, graphs, target_device, DTYPES[dtype], batch_edges), strict=True
-            ):
-                output[done : done + len(graphs)] = values
-            done += len(graphs)
-            if progress is not None:
-                progress(done, total)
-    return _combine(members, outputs)
+    batch_edges = batch_edges or _default_batch_edges(target_device)
+    parts = iter_graphs(
+        lattices,
+        atomic_numbers,
+        frac_coords,
+        offsets,
+        n_neighbors=neighbors.pop(),
+        processes=processes,
+        chunk=max(CRYSTALS_IN_CHUNK, batch_edges // EDGES_OF_CRYSTAL),
+    )
+    return _predict(members, parts, len(offsets) - 1, target_device, threads, dtype, batch_edges, progress)
 
 
 def predict_graphs(
@@ -105,15 +105,13 @@ def predict_graphs(
     device: str = 'auto',
     threads: int | None = None,
     dtype: str = 'float32',
-    batch_edges: int = BATCH_EDGES,
+    batch_edges: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict as `predict` does, where the graphs are there already."""
     members = [member for model in models for member in model.members]
     target_device = choose_device(device)
-    networks = [_evaluator(member, target_device, DTYPES[dtype]) for member in members]
-    with limited_threads(threads):
-        outputs = _evaluate(networks, graphs, target_device, DTYPES[dtype], batch_edges)
-    return _combine(members, outputs)
+    batch_edges = batch_edges or _default_batch_edges(target_device)
+    return _predict(members, [graphs], len(graphs), target_device, threads, dtype, batch_edges, None)
 
 
 def choose_device(name: str) -> torch.device:
@@ -146,26 +144,71 @@ def limited_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _evaluator(member: Member, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """Return a copy of the member's network, ready to be evaluated."""
-    return copy.deepcopy(member.network).to(device=device, dtype=dtype).eval()
+def _default_batch_edges(device: torch.device) -> int:
+    """Return the number of edges in a batch that keeps a CPU's cache, or a GPU's cores, well filled."""
+    return CPU_BATCH_EDGES if device.type == 'cpu' else GPU_BATCH_EDGES
+
+
+def _predict(
+    members: Sequence[Member],
+    parts: Iterable[CrystalGraphs],
+    total: int,
+    device: torch.device,
+    threads: int | None,
+    dtype: str,
+    batch_edges: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, np.ndarray]:
+    """Evaluate all members on all graphs and combine what they give.
+
+    Every batch is one thread's work. Dividing the small operations of a batch between threads instead gains little,
+    waits for the slowest thread hundreds of times a batch, and would let the number of threads decide the last digits.
+    """
+    networks = [copy.deepcopy(member.network).to(device=device, dtype=DTYPES[dtype]).eval() for member in members]
+    outputs = [np.empty((total, len(member.targets))) for member in members]
+    n_threads = 1 if device.type != 'cpu' else threads or torch.get_num_threads()
+    running: deque[tuple[int, int, Future[list[np.ndarray]]]] = deque()
+
+    def collect() -> None:
+        start, stop, future = running.popleft()
+        for output, values in zip(outputs, future.result(), strict=True):
+            output[start:stop] = values
+        if progress is not None:
+            progress(stop, total)
+
+    done = 0
+    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for graphs in parts:
+                for start, stop in graphs.batches(batch_edges):
+                    future = pool.submit(_evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype])
+                    running.append((done + start, done + stop, future))
+                    if len(running) > 4 * n_threads:
+                        collect()
+                done += len(graphs)
+            while running:
+                collect()
+        finally:
+            for _, _, future in running:
+                future.cancel()
+    return _combine(members, outputs)
 
 
 def _evaluate(
-    networks: Sequence[torch.nn.Module],
-    graphs: CrystalGraphs,
-    device: torch.device,
-    dtype: torch.dtype,
-    batch_edges: int,
+    networks: Sequence[CGCNN], graphs: CrystalGraphs, device: torch.device, dtype: torch.dtype
 ) -> list[np.ndarray]:
-    """Return the standardised (m, t) outputs of every network."""
-    parts: list[list[np.ndarray]] = [[] for _ in networks]
+    """Return the standardised (m, t) outputs of every network for one batch."""
+    expanded: dict[tuple[float, float, float], torch.Tensor] = {}
+    outputs = []
     with torch.inference_mode():
-        for start, stop in graphs.batches(batch_edges):
-            batch = Batch.from_graphs(graphs.slice(start, stop), device, dtype)
-            for part, network in zip(parts, networks, strict=True):
-                part.append(network(batch).cpu().double().numpy())
-    return [np.concatenate(part) for part in parts]
+        batch = Batch.from_graphs(graphs, device, dtype)
+        for network in networks:
+            shape = network.architecture
+            key = (shape.max_distance, shape.distance_step, shape.distance_width)
+            if key not in expanded:
+                expanded[key] = network.expansion(batch.distances)
+            outputs.append(network(batch, expanded[key]).cpu().double().numpy())
+    return outputs
 
 
 def _combine(members: Sequence[Member], outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -129,7 +129,8 @@ class GaussianExpansion(nn.Module):
 
     def forward(self, distances: Tensor) -> Tensor:
         """Return (e, g) features of (e,) distances in Angstrom."""
-        return torch.exp(-(((distances[:, None] - self.centers) / self.width) ** 2))
+        scaled = (distances[:, None] - self.centers) / self.width
+        return scaled.square_().neg_().exp_()
 
 
 class WeightedBatchNorm(nn.Module):
@@ -153,21 +154,24 @@ class WeightedBatchNorm(nn.Module):
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Normalise (n, width) rows; ``weights`` has the shape (n,)."""
-        scale, shift = self.scale_and_shift(rows, weights)
+        if not self.training:
+            scale, shift = self.fixed_scale_and_shift()
+            return torch.addcmul(shift, rows, scale)
+        total = weights.sum()
+        mean = (weights @ rows) / total
+        variance = (weights @ (rows - mean).square()) / total
+        with torch.no_grad():
+            unbiased = variance * (total / (total - 1).clamp(min=1))
+            self.running_mean.lerp_(mean, self.MOMENTUM)
+            self.running_var.lerp_(unbiased, self.MOMENTUM)
+        scale, shift = self._scale_and_shift(mean, variance)
         return torch.addcmul(shift, rows, scale)
 
-    def scale_and_shift(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the linear map that normalises, and in training take the rows into the running averages."""
-        if self.training:
-            total = weights.sum()
-            mean = (weights @ rows) / total
-            variance = (weights @ (rows - mean).square()) / total
-            with torch.no_grad():
-                unbiased = variance * (total / (total - 1).clamp(min=1))
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.MOMENTUM)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.MOMENTUM)
-        else:
-            mean, variance = self.running_mean, self.running_var
+    def fixed_scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return the linear map that the running averages make."""
+        return self._scale_and_shift(self.running_mean, self.running_var)
+
+    def _scale_and_shift(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.weight * torch.rsqrt(variance + self.EPSILON)
         return scale, self.bias - mean * scale
 
@@ -193,15 +197,29 @@ class Convolution(nn.Module):
 
     def forward(self, atoms: Tensor, edges: Tensor, batch: Batch) -> Tensor:
         """Return new (a, w) features of the atoms; ``edges`` has the expanded distances, (e, g)."""
-        rows = functional.linear(edges, self.edge, self.bias)
-        rows = rows + functional.linear(atoms, self.center).index_select(0, batch.centers)
-        rows = rows + functional.linear(atoms, self.neighbor).index_select(0, batch.neighbors)
-        # An edge occurs once for every atom that its center stands for.
-        occurrences = batch.weights * batch.multiplicities.index_select(0, batch.centers)
-        gate, core = self.message_norm(rows, occurrences).chunk(2, dim=1)
+        if self.training:
+            rows = self._rows(atoms, edges, batch, self.center, self.neighbor, self.edge, self.bias)
+            # An edge occurs once for every atom that its center stands for.
+            occurrences = batch.weights * batch.multiplicities.index_select(0, batch.centers)
+            rows = self.message_norm(rows, occurrences)
+        else:
+            # The normalisation is a fixed linear map now: applied to the weights it costs nothing for each edge.
+            scale, shift = self.message_norm.fixed_scale_and_shift()
+            center, neighbor, edge = (scale[:, None] * weight for weight in (self.center, self.neighbor, self.edge))
+            rows = self._rows(atoms, edges, batch, center, neighbor, edge, self.bias * scale + shift)
+        gate, core = rows.chunk(2, dim=1)
         messages = torch.sigmoid(gate) * functional.softplus(core) * batch.weights[:, None]
         sums = torch.zeros_like(atoms).index_add(0, batch.centers, messages)
         return functional.softplus(atoms + self.sum_norm(sums, batch.multiplicities))
+
+    @staticmethod
+    def _rows(
+        atoms: Tensor, edges: Tensor, batch: Batch, center: Tensor, neighbor: Tensor, edge: Tensor, bias: Tensor
+    ) -> Tensor:
+        """Return (e, 2 w) gates and cores; in place where it can be, since new memory costs more than the sums."""
+        rows = functional.linear(atoms, center, bias).index_select(0, batch.centers)
+        rows += functional.linear(atoms, neighbor).index_select(0, batch.neighbors)
+        return rows.addmm_(edges, edge.T)
 
 
 class CGCNN(nn.Module):
@@ -235,17 +253,18 @@ class CGCNN(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], architecture.n_targets)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return (m, n_targets) standardised predictions."""
-        edges = self.expansion(batch.distances)
+    def forward(self, batch: Batch, edges: Tensor | None = None) -> Tensor:
+        """Return (m, n_targets) standardised predictions.
+
+        ``edges`` are the distances as `expansion` expands them, where they are at hand: several networks can share
+        them.
+        """
+        if edges is None:
+            edges = self.expansion(batch.distances)
         # Elements are embedded before atoms are: there are fewer of them.
         atoms = self.embedding(self.element_features).index_select(0, batch.atomic_numbers)
         for convolution in self.convolutions:
             atoms = convolution(atoms, edges, batch)
-        return self.head(atoms, batch)
-
-    def head(self, atoms: Tensor, batch: Batch) -> Tensor:
-        """Pool the atoms of every crystal and apply the fully connected layers."""
         pooled = torch.zeros((batch.n_crystals, atoms.shape[1]), dtype=atoms.dtype, device=atoms.device)
         features = functional.softplus(pooled.index_add(0, batch.crystals, atoms * batch.crystal_weights[:, None]))
         for layer in self.hidden:
