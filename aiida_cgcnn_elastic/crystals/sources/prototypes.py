@@ -113,7 +113,7 @@ class PrototypesSource(Source):
             citations.append('controls: ' + '; '.join(references))
         return Origin(
             source=self.name,
-            version=f'pymatgen {importlib.metadata.version("pymatgen-core")}',
+            version=f'pymatgen {importlib.metadata.version("pymatgen")}',
             licence=self.licence,
             citation='; '.join(citations),
             files=[describe_file(path) for path in files],

@@ -130,7 +130,7 @@ FAMILIES = (
     'halide',
     'intermetallic',
 )
-"""Kinds of compounds, by their most electronegative element; crystals are made of each in turn."""
+"""Kinds of compounds, by their most electronegative nonmetal; crystals are made of each in turn."""
 
 # Ions of the mined table that are left out as cations: their bonds are those of molecules or of complex anions.
 NOT_CATIONS = frozenset({'H', 'N', 'O', 'F', 'S', 'Cl', 'Se', 'Br', 'I', 'Te', 'Kr', 'Xe'})
@@ -538,6 +538,6 @@ def _data_file(name: str) -> Path:
     folders = spec.submodule_search_locations if spec is not None else None
     path = Path(folders[0]) / name if folders else None
     if path is None or not path.is_file():
-        version = importlib.metadata.version('pymatgen-core')
+        version = importlib.metadata.version('pymatgen')
         raise RuntimeError(f'pymatgen {version} has no file {name} in {package}; crystals cannot be made with it')
     return path
