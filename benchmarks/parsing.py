@@ -1,7 +1,7 @@
 """How many CIFs are read in a second, unzipping included: ``python benchmarks/parsing.py ARCHIVE.zip``.
 
-The archive's CIFs are repeated under other names until there are enough to measure. pymatgen's own parser reads a part of
-them on one process, for comparison.
+The archive's CIFs are repeated under other names until there are enough to measure. pymatgen's own parser reads a part
+of them on one process, for comparison.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ def time_pymatgen(path: Path, n_files: int) -> tuple[int, float]:
     return n_files, time.perf_counter() - start
 
 
+def show(what: str, n_read: int, seconds: float) -> None:
+    print(f'{what}: {n_read} CIFs in {seconds:.1f} s, {n_read / seconds:,.0f} crystals/s')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('archive', type=Path, help='a zip archive of CIFs')
@@ -52,19 +56,14 @@ def main() -> None:
     parser.add_argument('--processes', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--pymatgen-files', type=int, default=300, help='how many of them pymatgen reads')
     arguments = parser.parse_args()
-    print(
-        f'{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}'
-    )
+    machine = f'{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}'
+    print(f'{machine}, load average {os.getloadavg()[0]:.1f}')
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'crystals.zip')
         repeated(arguments.archive, arguments.files, path)
         for processes in arguments.processes:
-            n_read, seconds = time_project(path, processes)
-            print(
-                f'this project, {processes} processes: {n_read} CIFs in {seconds:.1f} s, {n_read / seconds:,.0f} crystals/s'
-            )
-        n_read, seconds = time_pymatgen(path, arguments.pymatgen_files)
-        print(f'pymatgen, 1 process: {n_read} CIFs in {seconds:.1f} s, {n_read / seconds:,.0f} crystals/s')
+            show(f'this project, {processes} processes', *time_project(path, processes))
+        show('pymatgen, 1 process', *time_pymatgen(path, arguments.pymatgen_files))
 
 
 if __name__ == '__main__':

@@ -9,9 +9,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from aiida_cgcnn_elastic.crystals.sources.base import SourceError, describe_file
 
@@ -32,8 +31,7 @@ class MemberError(ValueError):
     """One member cannot be read; the others can."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A file in a folder or a zip archive.
 
     Parameters
