@@ -23,7 +23,6 @@ __all__ = ('candidates', 'predictions', 'provenance', 'recorded', 'screenings')
 
 OPERATORS = ('==', '!=', '<', '<=', '>', '>=', 'in')
 EXTRA = 'cgcnn_elastic'
-_HASH = 'extras._aiida_hash'
 
 Where = Mapping[str, tuple[str, Any]] | Sequence[tuple[str, tuple[str, Any]]]
 """Conditions by the name of the column: an operator of :data:`OPERATORS` and a value; pairs, for two on one."""
@@ -185,7 +184,7 @@ def recorded(prediction_set: PredictionSetData) -> list[int]:
     Empty where it was not recorded. Recording is all or nothing, so what is found is complete.
     """
     query = QueryBuilder()
-    query.append(PredictionSetData, filters={_HASH: prediction_set.base.caching.get_hash()}, tag='set')
+    query.append(PredictionSetData, filters={'id': {'in': prediction_set.find_equal()}}, tag='set')
     query.append(CalcFunctionNode, with_incoming='set', tag='process', project='id')
     query.append(ElasticPredictionData, with_incoming='process', project='id')
     by_process: dict[int, list[int]] = {}

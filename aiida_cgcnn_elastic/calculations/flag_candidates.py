@@ -101,9 +101,8 @@ def _find_records(
     records: dict[tuple[int, str], ElasticPredictionData] = {}
     for index in set(set_of_chosen):
         ids = [row['material_id'] for row, of in zip(chosen, set_of_chosen, strict=True) if of == index]
-        node_hash = prediction_sets[index].base.caching.get_hash()
         query = QueryBuilder()
-        query.append(PredictionSetData, filters={'extras._aiida_hash': node_hash}, tag='set')
+        query.append(PredictionSetData, filters={'id': {'in': prediction_sets[index].find_equal()}}, tag='set')
         query.append(CalcFunctionNode, with_incoming='set', tag='process')
         query.append(ElasticPredictionData, with_incoming='process', filters={'label': {'in': ids}}, project='*')
         # A set may have been recorded twice; the first record counts.

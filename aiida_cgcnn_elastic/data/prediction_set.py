@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from aiida.orm import QueryBuilder
+
 from aiida_cgcnn_elastic.data.packed import PackedData, content_of, count_by, parse_parquet
 
 if TYPE_CHECKING:
@@ -112,6 +114,20 @@ class PredictionSetData(PackedData):
         """Return the crystals that could not be predicted (``material_id``, ``reason``, ``detail``)."""
         content = self.read_bytes(self.FILE_REJECTIONS)
         return parse_parquet(content, self.FILE_REJECTIONS, ('material_id', 'reason', 'detail'))
+
+    def find_equal(self) -> list[int]:
+        """Return the pks of the stored sets with the same predictions by the same models, this one included.
+
+        Not by AiiDA's hash, which nodes lose when they are imported from an archive.
+        """
+        query = QueryBuilder(backend=self.backend)
+        query.append(
+            PredictionSetData,
+            filters={'attributes.content_sha256': self.content_sha256},
+            project=['id', 'attributes.models', 'attributes.source'],
+        )
+        wanted = (self.models, self.base.attributes.get('source'))
+        return sorted(pk for pk, models, source in query.iterall() if (models, source) == wanted)
 
     def common_attributes(self) -> dict[str, str | None]:
         """Return what all records of these predictions have: ``model``, ``model_content`` and ``source``."""

@@ -16,10 +16,11 @@ from uuid import uuid4
 from aiida.common import timezone
 from aiida.common.hashing import make_hash
 from aiida.common.links import LinkType, validate_link_label
-from aiida.orm import Data, Group, Node, ProcessNode, QueryBuilder
+from aiida.orm import Data, Group, Node, ProcessNode, QueryBuilder, load_node
 from aiida.orm.entities import EntityTypes
 from aiida.orm.implementation import StorageBackend
 from aiida.orm.nodes.caching import NodeCaching
+from aiida.repository import Repository
 
 __all__ = ('NewNode', 'add_to_group', 'store_outputs')
 
@@ -44,7 +45,7 @@ class NewNode:
     extras : dict
         The extras, beside the hash that AiiDA adds.
     hash : str, optional
-        What ``node.base.caching.compute_hash()`` will give, where the node's class has a quicker way to know it.
+        What ``node.base.caching.compute_hash()`` will give; needed where its class has a way of its own.
     """
 
     attributes: dict[str, Any]
@@ -87,36 +88,34 @@ def store_outputs(
     ------
     ValueError
         If the creator is not a stored, unsealed calculation, the group is not stored, a link label is invalid or occurs
-        twice, or a node's label is longer than the database allows. Nothing is stored then.
+        twice, a node's label is longer than the database allows, or its hash is neither given nor AiiDA's ordinary one.
+        Nothing is stored then.
     """
     _check_creator(creator)
     if group is not None and not group.is_stored:
         raise ValueError(f'the group {group.label!r} is not stored')
     backend = creator.backend
-    # A node that is never stored: its class says what enters the hash.
-    prototype = node_class(backend=backend)
-    groups = [group] if group is not None else []
-    if backend.autogroup.is_to_be_grouped(prototype):
-        groups.append(backend.autogroup.get_or_create_group())
-
     seen: set[str] = set()
     pks: list[int] = []
     with backend.transaction():
         for piece in _pieces(nodes):
             for node in piece:
                 _check_node(node, seen)
-            new_pks = _insert_nodes(backend, prototype, piece)
+            new_pks = _insert_nodes(backend, node_class, piece)
             labels = [node.link_label for node in piece]
             _insert_links(
                 backend, LinkType.CREATE, [(creator.pk, pk, label) for pk, label in zip(new_pks, labels, strict=True)]
             )
-            for joined in groups:
-                _insert_members(backend, joined, new_pks)
+            if group is not None:
+                _insert_members(backend, group, new_pks)
             pks.extend(new_pks)
         if inputs:
             for label in inputs:
                 validate_link_label(label)
             _insert_links(backend, LinkType.INPUT_CALC, [(pk, creator.pk, label) for label, pk in inputs.items()])
+        # What `verdi run --auto-group` collects.
+        if pks and backend.autogroup.is_to_be_grouped(load_node(pks[0])):
+            _insert_members(backend, backend.autogroup.get_or_create_group(), pks)
     return pks
 
 
@@ -156,11 +155,11 @@ def _pieces(nodes: Iterable[NewNode]) -> Iterator[list[NewNode]]:
         yield piece
 
 
-def _insert_nodes(backend: StorageBackend, prototype: Data, nodes: list[NewNode]) -> list[int]:
+def _insert_nodes(backend: StorageBackend, node_class: type[Data], nodes: list[NewNode]) -> list[int]:
     """Insert rows of nodes and return their pks in the same order."""
     now = timezone.now()
-    node_type = prototype.node_type
-    user_pk = prototype.user.pk
+    node_type = node_class.class_node_type
+    user_pk = backend.default_user.pk
     rows = [
         {
             'uuid': str(uuid4()),
@@ -171,7 +170,7 @@ def _insert_nodes(backend: StorageBackend, prototype: Data, nodes: list[NewNode]
             'ctime': now,
             'mtime': now,
             'attributes': node.attributes,
-            'extras': {**node.extras, NodeCaching._HASH_EXTRA_KEY: node.hash or _hash(prototype, node.attributes)},
+            'extras': {**node.extras, NodeCaching._HASH_EXTRA_KEY: node.hash or _hash(node_class, node.attributes)},
             'repository_metadata': {},
             'dbcomputer_id': None,
             'user_id': user_pk,
@@ -185,9 +184,19 @@ def _insert_nodes(backend: StorageBackend, prototype: Data, nodes: list[NewNode]
     return [pk_of[row['uuid']] for row in rows]
 
 
-def _hash(prototype: Data, attributes: dict[str, Any]) -> str:
-    prototype.base.attributes.reset(attributes)
-    return make_hash(prototype.base.caching.get_objects_to_hash())
+def _hash(node_class: type[Data], attributes: dict[str, Any]) -> str:
+    """Return the hash of a node without files, as :class:`aiida.orm.nodes.caching.NodeCaching` computes it."""
+    if node_class._CLS_NODE_CACHING is not NodeCaching:
+        raise ValueError(f'{node_class.__name__} has its own way to compute hashes, so the nodes must come with theirs')
+    ignored = node_class._hash_ignored_attributes
+    return make_hash(
+        {
+            'class': str(node_class),
+            'attributes': {key: value for key, value in attributes.items() if key not in ignored},
+            'repository_hash': Repository().hash(),
+            'computer_uuid': None,
+        }
+    )
 
 
 def _insert_links(
