@@ -106,7 +106,7 @@ def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label:
     print(counts_text(summary))
     print('\nWall time:')
     print(stages_table(stages))
-    print('\nFind these results again. ' + find_again_text(label, found['pk'].tolist()))
+    print('\nFind these results again. ' + find_again_text(label, found['structure_pk'].tolist()))
 
 
 if __name__ == '__main__':

@@ -12,11 +12,11 @@ __all__ = ('count_crystals', 'counts_differ')
 
 
 @calcfunction
-def count_crystals(flags: orm.Dict | None = None, **sets: Any) -> dict[str, orm.Dict]:
+def count_crystals(ranking: orm.Dict | None = None, **sets: Any) -> dict[str, orm.Dict]:
     """Count the crystals of a screening by what became of them.
 
-    :param flags: The `summary` of :func:`~aiida_cgcnn_elastic.calculations.flag_candidates.flag_candidates`; absent
-        where some crystals could not be predicted, because candidates are flagged among all or not at all.
+    :param ranking: What :func:`~aiida_cgcnn_elastic.calculations.flag_candidates.flag_candidates` found; absent where
+        some crystals could not be predicted, because candidates are flagged among all or not at all.
     :param sets: The namespaces ``crystals`` (of CrystalSetData) and ``predictions`` (of PredictionSetData).
     """
     crystals = sets['crystals'].values()
@@ -41,8 +41,10 @@ def count_crystals(flags: orm.Dict | None = None, **sets: Any) -> dict[str, orm.
         'n_predicted': sum(node.base.attributes.get('n_predicted') for node in predictions),
         'n_not_predicted': n_crystals - n_attempted,
     }
-    if flags is not None:
-        counts |= {key: flags[key] for key in ('n_candidates', 'failed_by_reason', 'kept_unknown')}
+    if ranking is not None:
+        counts['n_candidates'] = ranking['n_candidates']
+        counts['failed_by_reason'] = ranking['failed']
+        counts['kept_unknown'] = ranking['kept_unknown']
     return {'summary': orm.Dict(counts)}
 
 

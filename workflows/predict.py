@@ -24,9 +24,9 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
     _process_class = PredictCalculation
     _protocol_file = 'predict.yaml'
 
-    DEFAULT_BATCH = 16_384
-    """Edges in a batch of a job that was not told how many: the default of the executable."""
-    SMALLEST_BATCH = 1_024
+    DEFAULT_BATCH = 8_192
+    """Edges in a batch of a job that was not told how many: the default of the executable on a CPU."""
+    SMALLEST_BATCH = 1_000
     """Edges in a batch below which halving is given up: the model and one large crystal do not fit then."""
 
     @classmethod
@@ -136,11 +136,12 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
         ],
     )
     def handle_out_of_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """Halve the batch."""
+        """Halve the batch, and start again: what was saved belongs to the other batch."""
         parameters = self.ctx.inputs.parameters.get_dict() if 'parameters' in self.ctx.inputs else {}
         edges = parameters.get('batch_edges', self.DEFAULT_BATCH)
         if edges // 2 < self.SMALLEST_BATCH:
             return ProcessHandlerReport(True, self.exit_codes.ERROR_OUT_OF_MEMORY_AT_SMALLEST_BATCH.format(edges=edges))
         self.ctx.inputs.parameters = orm.Dict({**parameters, 'batch_edges': edges // 2})
+        self.ctx.inputs.pop('parent_folder', None)
         self.report(f'PredictCalculation<{node.pk}> ran out of memory: trying {edges // 2} edges in a batch')
         return ProcessHandlerReport(True)

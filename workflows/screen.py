@@ -149,7 +149,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             required=False,
             help='The predictions of each shard.',
         )
-        spec.output('candidates', valid_type=orm.Dict, required=False, help='The candidates, best first.')
+        spec.output(
+            'candidates',
+            valid_type=orm.Dict,
+            required=False,
+            help='The candidates, best first, and why others are none.',
+        )
         spec.output('summary', valid_type=orm.Dict, help='How many crystals went where.')
 
         spec.outline(
@@ -411,8 +416,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             if not process.is_finished_ok:
                 return self.exit_codes.ERROR_FLAGGING_FAILED.format(pk=process.pk)
             group.base.extras.set(FLAGGED_BY, process.uuid)
-        self.ctx.flags = process.outputs.summary
-        self.ctx.candidates = process.outputs.candidates
+        self.ctx.ranking = process.outputs.ranking
         return None
 
     def _flagged_before(self, group: PredictionsGroup) -> orm.CalcFunctionNode | None:
@@ -429,8 +433,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             self.out(f'predictions.{name}', node)
         inputs: dict[str, Any] = {'crystals': dict(self.ctx.crystals), 'predictions': dict(self.ctx.predictions)}
         if self.all_is_predicted():
-            inputs['flags'] = self.ctx.flags
-            self.out('candidates', self.ctx.candidates)
+            inputs['ranking'] = self.ctx.ranking
+            self.out('candidates', self.ctx.ranking)
         summary = count_crystals(**inputs, metadata={'call_link_label': 'count_crystals'})['summary']
         self.out('summary', summary)
 

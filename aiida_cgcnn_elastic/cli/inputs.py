@@ -62,8 +62,10 @@ def ingest_builder(
 def stored_once(node: orm.Data) -> orm.Data:
     """Return a stored node of equal content if there is one; store this one otherwise."""
     from aiida import orm
+    from aiida.common.hashing import make_hash
 
-    content = node.base.caching.compute_hash()
+    # `compute_hash` does this too, but refuses to for a node that is not stored.
+    content = make_hash(node.base.caching.get_objects_to_hash())
     found = (
         orm.QueryBuilder()
         .append(type(node), filters={f'extras.{node.base.caching._HASH_EXTRA_KEY}': content}, subclassing=False)

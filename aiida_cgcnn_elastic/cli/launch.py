@@ -151,6 +151,7 @@ class JobBars:
             self._bars[pk] = tqdm(
                 desc=f'{node.process_label.removesuffix("Calculation")} {pk}: {state["stage"]}',
                 total=state['total'],
+                bar_format=None if state['total'] else '{desc} [{elapsed}]',
                 file=self._stream,
                 delay=1,
                 unit_scale=True,
@@ -185,11 +186,13 @@ def read_progress(node: CalcJobNode) -> dict[str, Any] | None:
 @contextlib.contextmanager
 def quiet_logging() -> Iterator[None]:
     """Keep AiiDA's reports off the terminal; warnings still come, and the database keeps everything."""
+    from aiida.cmdline.utils.log import CliHandler
+
     handlers = [
         handler
         for name in LOGGERS
         for handler in logging.getLogger(name).handlers
-        if isinstance(handler, logging.StreamHandler)
+        if isinstance(handler, (logging.StreamHandler, CliHandler))
     ]
     levels = [handler.level for handler in handlers]
     for handler in handlers:

@@ -99,7 +99,7 @@ def screen(
     node = _launched(builder, daemon)
     frame = candidates(label, limit=20)
     echo.echo(candidates_table(frame) + '\n\n' + counts_text(node.outputs.summary.get_dict()) + '\n')
-    echo.echo(find_again_text(label, frame['pk'].tolist() if len(frame) else []))
+    echo.echo(find_again_text(label, frame['structure_pk'].tolist()))
 
 
 def _code() -> orm.InstalledCode:

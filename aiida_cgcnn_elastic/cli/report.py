@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from aiida.orm import ProcessNode
 
+    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+
 __all__ = (
     'candidates_table',
     'counts_text',
@@ -19,6 +21,7 @@ __all__ = (
     'find_again_text',
     'format_frame',
     'metrics_table',
+    'prediction_text',
     'predictions_table',
     'reuse_text',
     'screening_stages',
@@ -45,15 +48,15 @@ def modulus(gigapascal: float, log10: float) -> str:
 
 def candidates_table(frame: pd.DataFrame) -> str:
     """Return candidates as a table, in the order of the frame (columns as `query.candidates` gives them)."""
-    return _table(frame, {'rank': 'Rank'}, 'No candidate.')
+    return _table(frame, {'rank': 'Rank'}, 'structure_pk', 'No candidate.')
 
 
 def predictions_table(frame: pd.DataFrame) -> str:
     """Return predictions as a table, in the order of the frame (columns as `query.predictions` gives them)."""
-    return _table(frame, {}, 'No prediction.')
+    return _table(frame, {}, 'pk', 'No prediction.')
 
 
-def _table(frame: pd.DataFrame, first: Mapping[str, str], empty: str) -> str:
+def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -> str:
     if frame.empty:
         return empty
     rows = [
@@ -66,7 +69,7 @@ def _table(frame: pd.DataFrame, first: Mapping[str, str], empty: str) -> str:
             'G / GPa (log10)': modulus(row['g_vrh'], row['log10_g_vrh']),
             'K/G': f'{row["pugh_ratio"]:.2f}',
             'H Chen / GPa': f'{row["hardness_chen"]:.1f}',
-            'PK': row['pk'],
+            'PK': row[pk],
         }
         for row in frame.to_dict('records')
     ]
@@ -160,6 +163,100 @@ def failure_text(process: ProcessNode) -> str:
     if 'summary' in process.outputs:
         lines.append(counts_text(process.outputs.summary.get_dict()))
     return '\n'.join(lines)
+
+
+UNITS = {
+    'log10_k_vrh': 'log10(GPa)',
+    'log10_g_vrh': 'log10(GPa)',
+    'log10_k_vrh_std': 'log10(GPa)',
+    'log10_g_vrh_std': 'log10(GPa)',
+    'log10_k_vrh_reference': 'log10(GPa)',
+    'log10_g_vrh_reference': 'log10(GPa)',
+    'k_vrh': 'GPa',
+    'g_vrh': 'GPa',
+    'youngs_modulus': 'GPa',
+    'hardness_chen': 'GPa',
+    'hardness_tian': 'GPa',
+    'hardness_teter': 'GPa',
+    'hardness_mazhnik_oganov': 'GPa',
+    'band_gap': 'eV',
+    'energy_above_hull': 'eV/atom',
+    'formation_energy': 'eV/atom',
+    'density': 'g/cm3',
+    'volume_per_atom': 'A3',
+}
+
+
+def prediction_text(node: ElasticPredictionData) -> str:
+    """Return all of a prediction with its units, and where it comes from, step by step."""
+    from aiida_cgcnn_elastic.query import provenance
+
+    rows = [
+        (name, _value(value), UNITS.get(name, ''))
+        for name, value in node.get_dict().items()
+        if name not in ('model_content', 'elements')
+    ]
+    title = f'{node.material_id}, {node.description} (prediction {node.pk})'
+    return '\n'.join(
+        [
+            title,
+            '=' * len(title),
+            tabulate(rows, tablefmt='plain', disable_numparse=True, colalign=('left', 'right', 'left')),
+            '',
+            'Where it comes from:',
+            *_story(provenance(node)),
+        ]
+    )
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return '-'
+    return f'{value:.4f}' if isinstance(value, float) else str(value)
+
+
+def _story(story: Mapping[str, Any]) -> list[str]:
+    """Return the steps of a prediction's provenance, latest first, a line or more each."""
+    lines = [_step('recorded by', story['recording']), _step('one of the prediction set', story['prediction_set'])]
+    if story['prediction_job'] is None:
+        return [*lines, 'which was not made by a job in this database']
+    lines.append(_step('predicted by the job', story['prediction_job']))
+    for model in story['models']:
+        lines.append(_step(f'with the model {model["name"]!r}', model))
+        if model['training_job'] is not None:
+            lines.append('  ' + _step('trained by the job', model['training_job']))
+            lines.extend('  ' + line for line in _crystal_set('on the crystal set', model['training_set']))
+        else:
+            lines.extend(f'  {line}' for line in _training(model['training']))
+    return [*lines, *_crystal_set('from the crystal set', story['crystal_set'])]
+
+
+def _step(what: str, node: Mapping[str, Any]) -> str:
+    return f'- {what} {node["uuid"]}'
+
+
+def _training(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a model's card says of its training, where it was not trained in this database."""
+    lines = []
+    for record in records:
+        origin = record['data']['origin']
+        lines.append(
+            f'- trained with the protocol {record["protocol"]["name"]!r}, seed {record["seed"]}, on '
+            f'{record["data"]["n_with_target"]:,} crystals of {origin["source"]}'
+        )
+        lines.extend(f'  - {file["name"]}, SHA-256 {file["sha256"]}' for file in origin['files'])
+    return lines
+
+
+def _crystal_set(what: str, crystals: Mapping[str, Any]) -> list[str]:
+    origin = crystals['origin']
+    lines = [f'{_step(what, crystals)}: {crystals["n_crystals"]:,} crystals of {origin.get("source")}']
+    if crystals['ingestion'] is not None:
+        lines.append('  ' + _step('read by the job', crystals['ingestion']))
+    lines.extend(f'  - {file["name"]}, SHA-256 {file["sha256"]}' for file in origin.get('files', []))
+    if origin.get('licence'):
+        lines.append(f'  - licence: {origin["licence"]}')
+    return lines
 
 
 def metrics_table(

@@ -85,7 +85,9 @@ def candidates(model: str | None, how: str, output: Path | None, **options: Any)
     from aiida_cgcnn_elastic import query
     from aiida_cgcnn_elastic.cli.report import candidates_table
 
-    frame = _found(query.candidates, model=model, **options)
+    if model is not None:
+        options['where'] = [*options['where'], ('model', ('==', model))]
+    frame = _found(query.candidates, **options)
     _write(frame, how, output, candidates_table)
 
 

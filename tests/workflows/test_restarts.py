@@ -54,21 +54,23 @@ def test_stopped_job_is_continued_from_its_folder(prediction, training, code, la
 def test_out_of_memory_halves_the_batch_until_it_gives_up(prediction, code):
     status = PredictCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status
     edges = []
+    prediction.ctx.inputs.parent_folder = 'of a job with the larger batch'
     for _ in range(20):
         report = prediction.handle_out_of_memory(job(PredictCalculation, code, status))
         if report.exit_code.status:
             break
         edges.append(prediction.ctx.inputs.parameters['batch_edges'])
-    assert edges == [8192, 4096, 2048, 1024]
+    assert edges == [4096, 2048, 1024]
     assert report.exit_code.status == PredictWorkChain.exit_codes.ERROR_OUT_OF_MEMORY_AT_SMALLEST_BATCH.status
     assert '1024 edges' in report.exit_code.message
     assert prediction.ctx.inputs.parameters['dtype'] == 'float32'
+    assert 'parent_folder' not in prediction.ctx.inputs
 
 
 def test_default_batch_is_that_of_the_executable():
-    from aiida_cgcnn_elastic.cgcnn.inference import BATCH_EDGES
+    from aiida_cgcnn_elastic.cgcnn.inference import CPU_BATCH_EDGES
 
-    assert PredictWorkChain.DEFAULT_BATCH == BATCH_EDGES
+    assert PredictWorkChain.DEFAULT_BATCH == CPU_BATCH_EDGES
 
 
 def test_training_that_cannot_be_saved_is_given_up_with_advice(training, code):

@@ -1,0 +1,99 @@
+"""Finding results again: `candidates`, `predictions` and `show`."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from aiida import orm
+
+from aiida_cgcnn_elastic import query
+
+
+def ids(result) -> list[str]:
+    assert result.exit_code == 0, result.output
+    return [row['material_id'] for row in json.loads(result.output)]
+
+
+@pytest.fixture(scope='module')
+def predictions(cli, screening):
+    """Return a function that gives the material ids of the predictions that options select."""
+    return lambda *options: ids(cli('predictions', '--format', 'json', *options))
+
+
+def test_tables(cli, screening):
+    result = cli('candidates', '--screening', 'cubic')
+    assert result.exit_code == 0, result.output
+    assert 'diamond' in result.output
+    assert '12e4567890' not in result.output
+    assert '12e4567890' in cli('predictions').output
+
+
+def test_csv_keeps_ids_that_look_like_numbers_and_blanks_that_are_missing(cli, screening):
+    frame = pd.read_csv(io.StringIO(cli('predictions', '--format', 'csv').output), dtype={'material_id': str})
+    assert {'diamond', 'c-BN', '12e4567890'} <= set(frame['material_id'])
+    assert len(frame) == 8
+    assert frame.set_index('material_id')['band_gap'].isna().to_dict()['12e4567890']
+    assert frame['g_vrh'].tolist() == pytest.approx((10 ** frame['log10_g_vrh']).tolist())
+
+
+@pytest.mark.parametrize('limit', ['2', '2.0'])
+def test_condition_with_an_integer_loses_no_row(predictions, limit):
+    expected = [row['material_id'] for _, row in query.predictions().iterrows() if row['log10_g_vrh'] >= 2.0]
+    assert expected
+    assert predictions('--where', f'log10_g_vrh>={limit}') == expected
+
+
+def test_conditions_on_one_column_are_a_window(predictions):
+    assert set(predictions('--where', 'band_gap>5', '--where', 'band_gap < 7')) == {'diamond', 'c-BN'}
+    assert predictions('--where', 'band_gap>=0', '--where', 'band_gap<=1') == ['TiC']
+
+
+def test_elements_models_screenings_and_limit(predictions):
+    assert predictions('--elements', 'B,N') == ['c-BN']
+    assert set(predictions('--without', 'C,N,O')) == {'Si', '12e4567890', 'KBr'}
+    assert len(predictions('--model', 'paper', '--screening', 'cubic')) == 8
+    assert predictions('--model', 'nobody') == []
+    assert len(predictions('--limit', '1')) == 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('predictions', '--where', 'log10_g_vrh'), 'is not like'),
+        (('predictions', '--where', 'log10_g_vrh>=much'), 'is not a number'),
+        (('predictions', '--elements', 'Xy'), "'Xy' is no element"),
+        (('predictions', '--screening', 'nothing'), 'cubic'),
+        (('candidates', '--screening', 'nothing'), 'cubic'),
+        (('show', 'mp-0'), 'mp-0'),
+    ],
+)
+def test_mistakes_are_named(cli, screening, arguments, message):
+    result = cli(*arguments)
+    assert result.exit_code != 0
+    assert message in result.output
+
+
+def test_output_file(cli, screening, tmp_path):
+    path = tmp_path / 'candidates.csv'
+    result = cli('candidates', '--format', 'csv', '--output', path)
+    assert result.exit_code == 0, result.output
+    assert len(pd.read_csv(path)) == len(query.candidates('cubic'))
+
+
+def test_show_tells_the_prediction_and_its_provenance(cli, screening):
+    result = cli('show', 'c-BN')
+    assert result.exit_code == 0, result.output
+    crystals = screening.inputs.crystals['cubic']
+    model = screening.inputs.models['paper']
+    for text in ('BN', 'hardness_chen', 'GPa', crystals.uuid, model.uuid, 'SHA-256'):
+        assert text in result.output
+
+
+def test_show_takes_the_pk_of_a_prediction_and_of_a_candidate(cli, screening):
+    by_id = cli('show', 'diamond').output
+    structure = query.candidates('cubic').set_index('material_id').loc['diamond']
+    assert cli('show', structure['structure_pk']).output == by_id
+    assert cli('show', orm.load_node(structure['prediction_uuid']).pk).output == by_id
