@@ -431,14 +431,17 @@ def _one_chunk(table: pa.Table) -> pa.Table:
 def _property_array(name: str, values: Any) -> pa.Array:
     """Make an Arrow array of a property's values; a column without any value is one of floats."""
     kind = PROPERTY_TYPES.get(name)
-    if isinstance(values, np.ndarray) and values.dtype.kind in 'fiub':
-        return pa.array(values, type=kind)
-    items = [value.item() if isinstance(value, np.generic) else value for value in values]
+    is_number = kind is not None and not pa.types.is_nested(kind) and not pa.types.is_string(kind)
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in 'fiub':
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
     try:
-        array = pa.array(items, type=kind, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        # NaN becomes null before the cast: an integer cannot be NaN, and integers with gaps come as floats.
+        array = pa.array(values, type=None if is_number else kind, from_pandas=True)
+        if is_number or pa.types.is_null(array.type):
+            array = array.cast(kind or pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise ValueError(f'values of property {name!r} cannot be a column: {error}') from error
-    return array.cast(pa.float64()) if pa.types.is_null(array.type) else array
+    return array
 
 
 def _normal_type(name: str, kind: pa.DataType) -> pa.DataType:

@@ -94,6 +94,27 @@ def test_integers_with_gaps_are_floats_as_an_array():
     np.testing.assert_array_equal(table.column('space_group_number'), [225.0, np.nan])
 
 
+def test_a_column_taken_out_as_an_array_can_be_put_back():
+    crystals = [
+        rock_salt('a', space_group_number=225, n=1, ok=True, note='x', tags=['u', 'v'], band_gap=1.0),
+        rock_salt('b'),
+    ]
+    table = CrystalTable.from_crystals(crystals)
+    names = table.property_names
+    bare = table.without_columns(names)
+    again = bare.with_columns({name: table.column(name) for name in names if name != 'n'})
+    assert again.sha256() == table.without_columns(['n']).sha256()
+    assert bare.with_columns({'n': table.column('n')}).arrow.column('n').to_pylist() == [1, None]
+
+
+def test_values_that_do_not_fit_a_column_name_it():
+    for values in ([225.5, 1.0], ['x', None], [1.0], [None, 10**9]):
+        with pytest.raises(ValueError, match='space_group_number'):
+            table_of('a', 'b').with_columns({'space_group_number': values})
+    with pytest.raises(ValueError, match=r"'lattice' is no property"):
+        table_of('a').with_columns({'lattice': [1]})
+
+
 def test_concatenating_fills_columns_that_a_table_lacks():
     joined = CrystalTable.concatenate(
         [
