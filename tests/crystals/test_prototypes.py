@@ -269,9 +269,10 @@ class TestControls:
     def test_classes(self, result):
         classes = dict(zip(result.table.material_ids, result.table.column('control'), strict=True))
         assert classes['control-diamond'] == classes['control-wc'] == 'hard'
-        assert classes['control-nacl'] == classes['control-graphite'] == 'soft'
+        assert classes['control-nacl'] == classes['control-pb'] == 'soft'
+        assert classes['control-graphite'] == classes['control-h-bn'] == classes['control-mos2'] == 'layered'
         assert {value for name, value in classes.items() if name.startswith('proto-')} == {None}
-        assert {value for name, value in classes.items() if name.startswith('control-')} == {'hard', 'soft'}
+        assert {value for name, value in classes.items() if name.startswith('control-')} == {'hard', 'soft', 'layered'}
         assert result.table.find('control-c-bn').properties['name'] == 'cubic boron nitride'
 
     def test_left_out_on_request(self, result):

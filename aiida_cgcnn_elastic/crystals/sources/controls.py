@@ -1,4 +1,4 @@
-"""Well-known hard and soft crystals, built from lattice constants and Wyckoff positions in the literature."""
+"""Well-known hard, soft and layered crystals, built from lattice constants and Wyckoff positions in the literature."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Control:
     id, name : str
         The material id, ``control-...``, and what the crystal is called.
     hardness_class : str
-        ``hard`` or ``soft``.
+        ``hard``, ``soft`` or ``layered``.
     space_group : str
         The full symbol, with its choice of origin or axes.
     space_group_number : int

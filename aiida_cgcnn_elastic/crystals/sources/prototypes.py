@@ -32,7 +32,7 @@ class PrototypesSource(Source):
     Hypothetical crystals have the properties ``space_group_number`` and ``prototype``. Their ids say how they were
     made: ``proto-AlB2-hP3-191-Ti-Si`` is AlB2 (Pearson symbol hP3, space group 191) with Ti for Al and Si for B; see
     :mod:`~aiida_cgcnn_elastic.crystals.sources.substitution`. Controls (``control-diamond``) come first and have
-    ``space_group_number``, ``name`` and ``control``, which is ``hard`` or ``soft``.
+    ``space_group_number``, ``name`` and ``control``, which is ``hard``, ``soft`` or ``layered``.
 
     Parameters
     ----------
