@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
     from aiida_cgcnn_elastic.crystals import CrystalTable
 
+CPU_CHUNK_SIZE = 2048
+GPU_CHUNK_SIZE = 16_384
+"""Crystals in a chunk: a second or two of work, and enough batches to keep all threads, or a GPU, busy."""
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -24,7 +28,7 @@ class NetworkSettings:
     device: str
     dtype: str
     batch_edges: int | None
-    chunk_size: int
+    chunk_size: int | None
 
 
 def predict_in_parts(
@@ -46,50 +50,51 @@ def predict_in_parts(
         With `Status.STOPPED` if the run must stop, `Status.SETTINGS_INVALID` if the device is not there or the parts
         of an earlier run were made from other inputs.
     """
-    from aiida_cgcnn_elastic.cgcnn.graphs import iter_graphs
-    from aiida_cgcnn_elastic.cgcnn.inference import BATCH_EDGES, choose_device, predict_graphs
+    from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
+    from aiida_cgcnn_elastic.cgcnn.inference import choose_device, predict_graphs
 
     try:
         device = choose_device(settings.device)
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
     run.report['machine'] = {'device': str(device)}
-    batch_edges = settings.batch_edges or BATCH_EDGES
+    chunk_size = settings.chunk_size or (CPU_CHUNK_SIZE if device.type == 'cpu' else GPU_CHUNK_SIZE)
     made_from = {
         'crystals': crystals.sha256(),
         'models': sha256_of_json(run.report['models']),
         'dtype': settings.dtype,
-        'batch_edges': batch_edges,
+        'batch_edges': settings.batch_edges,
         'device': device.type,
+        'chunk_size': chunk_size,
     }
-    parts = Parts(output.with_name(output.name + '.parts'), made_from, settings.chunk_size)
+    parts = Parts(output.with_name(output.name + '.parts'), made_from)
     parts.start(resume=run.options.resume)
     if parts.n_saved:
         run.report['resumed'] = True
         run.say(f'{parts.n_saved} crystals were predicted by an earlier run; continuing with the others')
+    run.report['n_predicted'] = parts.n_saved
     n_neighbors = models[0].members[0].network.architecture.n_neighbors
 
-    with run.stage('predict', len(crystals)):
-        run.progress.update(parts.n_saved)
-        run.report['n_predicted'] = parts.n_saved
-        graphs = iter_graphs(
-            *crystals.slice(parts.n_saved).arrays(), n_neighbors=n_neighbors, chunk=settings.chunk_size
-        )
+    with run.shown('predict', len(crystals)):
         while parts.n_saved < len(crystals):
-            kept = f'{parts.n_saved} of {len(crystals)} crystals are predicted and saved, continue with --resume'
-            run.stop_if_asked(kept)
+            run.progress.update(parts.n_saved)
+            run.stop_if_asked(
+                f'{parts.n_saved} of {len(crystals)} crystals are predicted and saved; continue with --resume'
+            )
+            chunk = crystals.slice(parts.n_saved, parts.n_saved + chunk_size)
             with run.timed('graphs'):
-                chunk = next(graphs)
+                graphs = build_graphs(*chunk.arrays(), n_neighbors=n_neighbors)
             with run.timed('inference'):
                 predicted = predict_graphs(
                     models,
-                    chunk,
+                    graphs,
                     device=str(device),
                     threads=run.threads,
                     dtype=settings.dtype,
-                    batch_edges=batch_edges,
+                    batch_edges=settings.batch_edges,
                 )
-            parts.save(predicted)
-            run.progress.update(parts.n_saved)
+            with run.timed('save'):
+                parts.save(predicted)
             run.report['n_predicted'] = parts.n_saved
+        run.progress.update(parts.n_saved)
     return parts.join(), parts

@@ -29,15 +29,13 @@ class Parts:
     ----------
     folder : Path
     made_from : mapping
-        Plain JSON values that decide the content of the parts; parts made from anything else are not continued.
-    chunk_size : int
-        Crystals in a part (the last may have fewer).
+        Plain JSON values that decide what the parts hold and where they are cut; parts made from anything else are not
+        continued.
     """
 
-    def __init__(self, folder: Path, made_from: Mapping[str, Any], chunk_size: int) -> None:
+    def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._made_from = {**made_from, 'chunk_size': chunk_size}
-        self._chunk_size = chunk_size
+        self._made_from = dict(made_from)
         self._saved: list[Predicted] = []
 
     @property

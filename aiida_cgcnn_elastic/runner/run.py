@@ -78,11 +78,16 @@ class Run:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
-        """Time a stage under its name and show its progress."""
+        """Show the progress of a stage and time it under its name."""
+        with self.shown(name, total), self.timed(name):
+            yield
+
+    @contextmanager
+    def shown(self, name: str, total: int | None = None) -> Iterator[None]:
+        """Show the progress of a stage whose steps are timed one by one."""
         self.progress.start(name, total)
         try:
-            with self.timed(name):
-                yield
+            yield
         finally:
             self.progress.finish()
 
@@ -130,6 +135,9 @@ def execute(command: str, options: RunOptions, body: Callable[[Run], None]) -> S
     Nothing that the body raises gets out: what it is becomes the status, and the traceback of what nobody expected goes
     to the standard error stream.
     """
+    # Threads that wait for each other sleep instead of spinning: on a machine that does anything else besides, spinning
+    # makes a training several times slower. torch's OpenMP reads this when torch is imported.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     run = Run(command, options)
     run.stop.listen()
     try:

@@ -33,7 +33,7 @@ def n_parts(output: Path) -> int:
 def long_protocol(tmp_path: Path) -> Path:
     """Return a protocol of more epochs than a test waits for, of which every second is kept apart."""
     path = tmp_path / 'long.json'
-    path.write_text(json.dumps({**TINY, 'name': 'long', 'epochs': 400}))
+    path.write_text(json.dumps({**TINY, 'name': 'long', 'epochs': 120}))
     return path
 
 

@@ -14,8 +14,8 @@ from aiida_cgcnn_elastic.runner.status import Status
 MADE_FROM = {'crystals': 'abc', 'dtype': 'float32'}
 
 
-def made(folder: Path, made_from: dict = MADE_FROM, *, resume: bool, chunk_size: int = 2) -> Parts:
-    parts = Parts(folder / 'out.parts', made_from, chunk_size)
+def made(folder: Path, made_from: dict = MADE_FROM, *, resume: bool) -> Parts:
+    parts = Parts(folder / 'out.parts', made_from)
     parts.start(resume=resume)
     return parts
 
@@ -60,17 +60,17 @@ def test_a_half_removed_folder_is_not_continued(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('made_from', 'chunk_size', 'named'),
+    ('made_from', 'named'),
     [
-        ({**MADE_FROM, 'dtype': 'float64'}, 2, 'dtype'),
-        ({**MADE_FROM, 'crystals': 'abd'}, 2, 'crystals'),
-        (MADE_FROM, 3, 'chunk_size'),
+        ({**MADE_FROM, 'dtype': 'float64'}, 'dtype'),
+        ({**MADE_FROM, 'crystals': 'abd'}, 'crystals'),
+        ({**MADE_FROM, 'chunk_size': 3}, 'chunk_size'),
     ],
 )
-def test_other_inputs_are_refused(tmp_path: Path, made_from: dict, chunk_size: int, named: str) -> None:
+def test_other_inputs_are_refused(tmp_path: Path, made_from: dict, named: str) -> None:
     made(tmp_path, resume=False).save(part(1, 2))
     with pytest.raises(RunFailed, match=f'{named} differ') as raised:
-        made(tmp_path, made_from, resume=True, chunk_size=chunk_size)
+        made(tmp_path, made_from, resume=True)
     assert raised.value.status is Status.SETTINGS_INVALID
 
 
