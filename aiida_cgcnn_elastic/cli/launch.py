@@ -158,7 +158,9 @@ class JobBars:
                 dynamic_ncols=True,
             )
         bar = self._bars[pk]
-        bar.total = state['total']
+        if state['total']:
+            bar.total = state['total']
+            bar.bar_format = None
         bar.update(state['done'] - bar.n)
 
     def _finish(self, pk: int) -> None:

@@ -100,13 +100,7 @@ def counts_text(summary: Mapping[str, Any]) -> str:
         n_failed = sum(summary['failed_by_reason'].values())
         lines.append(('  not flagged', n_failed, _reasons(summary['failed_by_reason'])))
         lines.append(('  flagged', summary['n_candidates'], _unknown(summary['kept_unknown'])))
-    return tabulate(
-        [(name, f'{count:,}', why) for name, count, why in lines],
-        tablefmt='plain',
-        colalign=('left', 'right', 'left'),
-        disable_numparse=True,
-        preserve_whitespace=True,
-    )
+    return '\n'.join(f'  {name:<15}{count:>9,}  {why}'.rstrip() for name, count, why in lines)
 
 
 def _reasons(counts: Mapping[str, int]) -> str:
@@ -120,13 +114,7 @@ def _unknown(counts: Mapping[str, int]) -> str:
 
 def stages_table(stages: Iterable[tuple[str, float, str]]) -> str:
     """Return a table of stages: name, wall time in seconds, remark."""
-    return tabulate(
-        [(name, f'{seconds:.1f} s', remark) for name, seconds, remark in stages],
-        tablefmt='plain',
-        colalign=('left', 'right', 'left'),
-        disable_numparse=True,
-        preserve_whitespace=True,
-    )
+    return '\n'.join(f'  {name:<20}{seconds:>7.1f} s  {remark}'.rstrip() for name, seconds, remark in stages)
 
 
 def screening_stages(screening: ProcessNode) -> list[tuple[str, float, str]]:
@@ -239,12 +227,15 @@ def _training(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what a model's card says of its training, where it was not trained in this database."""
     lines = []
     for record in records:
-        origin = record['data']['origin']
+        data = record.get('data', {})
+        origin = data.get('origin', {})
+        n_crystals = record['n_crystals']
         lines.append(
-            f'- trained with the protocol {record["protocol"]["name"]!r}, seed {record["seed"]}, on '
-            f'{record["data"]["n_with_target"]:,} crystals of {origin["source"]}'
+            f'- trained with the protocol {record["protocol"]["name"]!r} and the seed {record["seed"]} on '
+            + ' and '.join(f'{count:,} {part} crystals' for part, count in n_crystals.items() if count)
+            + f' (source {origin.get("source", "not said")})'
         )
-        lines.extend(f'  - {file["name"]}, SHA-256 {file["sha256"]}' for file in origin['files'])
+        lines.extend(f'  - {file["name"]}, SHA-256 {file["sha256"]}' for file in origin.get('files', []))
     return lines
 
 
