@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ('ElasticPredictionData',)
 
-REQUIRED = ('material_id', 'log10_k_vrh', 'log10_g_vrh')
-
 
 class AttributesCaching(NodeCaching):
     """Hash all attributes as one JSON text: AiiDA's own way, value by value, costs as much as writing the node."""
@@ -76,10 +74,10 @@ class ElasticPredictionData(Data):
 
     def get_description(self) -> str:
         """Return a line about the prediction, as ``verdi`` shows it."""
-        attributes = self.base.attributes.all
-        return (
-            f'{attributes["material_id"]} {attributes.get("formula") or ""}: '
-            f'log10(K/GPa) = {attributes["log10_k_vrh"]:.3f}, log10(G/GPa) = {attributes["log10_g_vrh"]:.3f}'
+        name = f'{self.material_id} {self.base.attributes.get("formula", None) or ""}'.rstrip()
+        logs = {symbol: self.base.attributes.get(f'log10_{symbol.lower()}_vrh', None) for symbol in ('K', 'G')}
+        return f'{name}: ' + ', '.join(
+            f'log10({symbol}/GPa) ' + ('unknown' if log is None else f'= {log:.3f}') for symbol, log in logs.items()
         )
 
     @staticmethod
@@ -106,11 +104,10 @@ class ElasticPredictionData(Data):
         return make_hash(_objects_to_hash(attributes))
 
     def _validate(self) -> None:
-        """Raise unless the id and both moduli are there."""
+        """Raise unless it is known whose prediction this is."""
         super()._validate()
-        for name in REQUIRED:
-            if self.base.attributes.get(name, None) is None:
-                raise ValidationError(f'{self.__class__.__name__} lacks the attribute `{name}`')
+        if not self.base.attributes.get('material_id', None):
+            raise ValidationError(f'{self.__class__.__name__} lacks the attribute `material_id`')
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
