@@ -18,11 +18,16 @@ import numpy as np
 
 from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs, build_graphs
 from aiida_cgcnn_elastic.cgcnn.training import Protocol, train
-from aiida_cgcnn_elastic.crystals.elements import element_features, element_properties
+from aiida_cgcnn_elastic.crystals.elements import (
+    LAST_SPANNED,
+    LOGARITHMIC,
+    N_GAUSSIANS,
+    element_features,
+    element_properties,
+)
 from aiida_cgcnn_elastic.crystals.sources import open_source, read
 
 FEWEST_CRYSTALS, MOST_CRYSTALS = 50, 900
-N_BINS = 10
 
 
 def learned() -> np.ndarray:
@@ -30,35 +35,42 @@ def learned() -> np.ndarray:
     return np.eye(119, dtype=np.float32)
 
 
+def scaled_properties() -> dict[str, np.ndarray]:
+    """Return the properties as they vary evenly, from 0 to 1 over the elements up to fermium."""
+    scaled = {}
+    for name, values in element_properties().items():
+        even = np.log(values) if name in LOGARITHMIC else values
+        low, high = even[1 : LAST_SPANNED + 1].min(), even[1 : LAST_SPANNED + 1].max()
+        scaled[name] = np.nan_to_num(np.clip((even - low) / (high - low), 0, 1))
+    return scaled
+
+
+def one_hot(values: np.ndarray) -> np.ndarray:
+    return values.astype(int)[:, None] == np.arange(values.max() + 1)
+
+
+def numbers() -> np.ndarray:
+    """Every property as one standardised number, the block one-hot."""
+    scaled = scaled_properties()
+    block = one_hot(3 * scaled.pop('block'))
+    columns = np.stack(list(scaled.values()), axis=1)
+    common = columns[1 : LAST_SPANNED + 1]
+    return np.concatenate([(columns - common.mean(axis=0)) / common.std(axis=0), block], axis=1).astype(np.float32)
+
+
 def binned() -> np.ndarray:
     """Every property one-hot in bins, as the original code's ``atom_init.json`` has it."""
-    columns = []
+    scaled, columns = scaled_properties(), []
     for name, values in element_properties().items():
         if name in ('group', 'period', 'block', 'valence_electrons'):
-            bins = np.nan_to_num(values).astype(int)
+            columns.append(one_hot(np.nan_to_num(values)))
         else:
-            scaled = np.log(values) if name in ('first_ionisation_energy', 'atomic_volume') else values
-            low, high = np.nanmin(scaled[1:101]), np.nanmax(scaled[1:101])
-            bins = np.clip(np.nan_to_num((scaled - low) / (high - low)) * N_BINS, 0, N_BINS - 1).astype(int)
-        columns.append(bins[:, None] == np.arange(bins[1:].max() + 1))
+            columns.append(one_hot(np.minimum(N_GAUSSIANS * scaled[name], N_GAUSSIANS - 1)))
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def smoothed() -> np.ndarray:
-    """Every property expanded in Gaussians one bin apart: bins whose neighbors know of each other."""
-    columns = []
-    for name, values in element_properties().items():
-        if name == 'block':
-            columns.append((values[:, None] == np.arange(4)).astype(float))
-            continue
-        scaled = np.log(values) if name in ('first_ionisation_energy', 'atomic_volume') else values
-        low, high = np.nanmin(scaled[1:101]), np.nanmax(scaled[1:101])
-        position = np.nan_to_num((scaled - low) / (high - low)) * (N_BINS - 1)
-        columns.append(np.exp(-((position[:, None] - np.arange(N_BINS)) ** 2)))
-    return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-DESCRIPTIONS = {'numbers': element_features, 'smoothed': smoothed, 'binned': binned, 'learned': learned}
+DESCRIPTIONS = {'gaussians': element_features, 'numbers': numbers, 'binned': binned, 'learned': learned}
+"""``gaussians`` is what the project uses."""
 
 
 def groups_of_elements(graphs: CrystalGraphs, n_groups: int, seed: int) -> list[np.ndarray]:
