@@ -1,10 +1,13 @@
 """Sphinx configuration."""
 
 import os
+import sys
 import tempfile
+from pathlib import Path
 
 # AiiDA's directives load entry points, which needs a configuration folder; an empty one will do.
 os.environ['AIIDA_PATH'] = tempfile.mkdtemp()
+sys.path.insert(0, str(Path(__file__).parent / '_ext'))
 
 from aiida.manage.configuration import Profile, load_profile  # noqa: E402
 
@@ -28,6 +31,7 @@ release = version = __version__
 
 extensions = [
     'aiida.sphinxext',
+    'exit_codes',
     'myst_parser',
     'sphinx.ext.autodoc',
     'sphinx.ext.autosummary',
