@@ -138,10 +138,8 @@ def _without_bond_list(text: str) -> str:
     if start < 0 or text[start + len('loop_') : tag].strip():
         return text
     rest = text[start:]
-    n_tags = sum(rest.count(space + '_') for space in '\n \t')
-    if n_tags != rest.count('\n_geom_bond_') or rest.count('loop_') > 1 or 'data_' in rest:
-        return text
-    return text[:start]
+    is_last = rest.startswith('_geom_bond_', rest.rfind('\n_') + 1) and rest.count('loop_') == 1
+    return text[:start] if is_last and ' _' not in rest and 'data_' not in rest else text
 
 
 def _read_with_gemmi(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections import deque
@@ -78,7 +79,9 @@ def parse(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Batch]:
             yield parse_piece(piece)
         return
     # Spawned, not forked: the caller may have threads (of Arrow, of torch) whose locks a fork would copy.
-    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'))
+    executor = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context('spawn'), initializer=_collect_garbage_seldom
+    )
     try:
         waiting: deque[Future[tuple[bytes, list[Rejection]]]] = deque()
         for piece in pieces:
@@ -114,16 +117,22 @@ def _parse_one(member: Member, material_id: str, content: bytes | MemberError) -
         return Rejection(member.name, Reason.NO_ID, 'the name of the file leaves no id')
     if isinstance(content, MemberError):
         return Rejection(material_id, Reason.UNREADABLE, str(content))
-    if not content.strip():
+    if content.isspace() or not content:
         return Rejection(material_id, Reason.UNREADABLE, 'the file is empty')
     # Imported here, so that naming a source does not load a parser.
-    if is_poscar(member.file_name):
-        from aiida_cgcnn_elastic.crystals.poscar import read_poscar
+    if is_cif(member.file_name):
+        from aiida_cgcnn_elastic.crystals.cif import read_cif
 
-        return read_poscar(content, material_id)
-    from aiida_cgcnn_elastic.crystals.cif import read_cif
+        return read_cif(content, material_id)
+    from aiida_cgcnn_elastic.crystals.poscar import read_poscar
 
-    return read_cif(content, material_id)
+    return read_poscar(content, material_id)
+
+
+def _collect_garbage_seldom() -> None:
+    """Let a process of the pool search for cyclic garbage seldom: parsing makes little of it, and many short lists."""
+    gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def _parse_packed(jobs: Sequence[Job]) -> tuple[bytes, list[Rejection]]:
