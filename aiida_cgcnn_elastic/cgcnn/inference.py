@@ -74,16 +74,9 @@ def predict(
     ValueError
         If there is no model, the arrays do not fit together (see `build_graphs`) or an option is unknown.
     """
-    members = [member for model in models for member in model.members]
-    if not members:
-        raise ValueError('no model to predict with')
-    if dtype not in DTYPES:
-        raise ValueError(f'unknown dtype {dtype!r}; known are {sorted(DTYPES)}')
-    if batch_edges is not None and batch_edges < 1:
-        raise ValueError(f'batch_edges is {batch_edges}; it must be at least 1')
-    neighbors = {member.network.architecture.n_neighbors for member in members}
-    if len(neighbors) > 1:
-        raise ValueError(f'the models were trained on graphs with different numbers of neighbors: {sorted(neighbors)}')
+    members = _members(models)
+    _check_options(dtype, batch_edges)
+    n_neighbors = members[0].network.architecture.n_neighbors
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
     parts = iter_graphs(
@@ -91,7 +84,7 @@ def predict(
         atomic_numbers,
         frac_coords,
         offsets,
-        n_neighbors=neighbors.pop(),
+        n_neighbors=n_neighbors,
         processes=processes,
         chunk=max(CRYSTALS_IN_CHUNK, batch_edges // EDGES_OF_CRYSTAL),
     )
@@ -108,10 +101,33 @@ def predict_graphs(
     batch_edges: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict as `predict` does, where the graphs are there already."""
-    members = [member for model in models for member in model.members]
+    members = _members(models)
+    _check_options(dtype, batch_edges)
+    n_neighbors = members[0].network.architecture.n_neighbors
+    if graphs.n_neighbors != n_neighbors:
+        raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the models were trained on {n_neighbors}')
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
     return _predict(members, [graphs], len(graphs), target_device, threads, dtype, batch_edges, None)
+
+
+def _members(models: Sequence[ElasticModel]) -> list[Member]:
+    """Return the members of all models, which must take the same graphs."""
+    members = [member for model in models for member in model.members]
+    if not members:
+        raise ValueError('no model to predict with')
+    neighbors = {member.network.architecture.n_neighbors for member in members}
+    if len(neighbors) > 1:
+        raise ValueError(f'the models were trained on graphs with different numbers of neighbors: {sorted(neighbors)}')
+    return members
+
+
+def _check_options(dtype: str, batch_edges: int | None) -> None:
+    """Raise ValueError for an option that cannot be."""
+    if dtype not in DTYPES:
+        raise ValueError(f'unknown dtype {dtype!r}; known are {sorted(DTYPES)}')
+    if batch_edges is not None and batch_edges < 1:
+        raise ValueError(f'batch_edges is {batch_edges}; it must be at least 1')
 
 
 def choose_device(name: str) -> torch.device:

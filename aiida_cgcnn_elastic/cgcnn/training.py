@@ -43,6 +43,9 @@ __all__ = [
 
 CHECKPOINT_FILE = 'checkpoint.safetensors'
 
+CITATION = 'T. Xie and J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018)'
+"""Of the network, for the cards of all models."""
+
 CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written at the end of an epoch if the last one is older than this."""
 
@@ -662,6 +665,7 @@ def _result(
     history = [entry for training in trainings for entry in training.history]
     model.card = {
         'name': protocol.name,
+        'citation': CITATION,
         **card,
         'training': [
             {

