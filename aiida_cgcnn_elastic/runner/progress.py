@@ -10,6 +10,7 @@ from typing import Any
 from aiida_cgcnn_elastic.runner.files import write_json
 
 SECONDS_BETWEEN_WRITES = 1.0
+SECONDS_BEFORE_BAR = 1.0  # What is done sooner needs no bar.
 
 
 class Progress:
@@ -35,7 +36,7 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=stage, total=total, unit_scale=True, dynamic_ncols=True, leave=True)
+            self._bar = tqdm(desc=stage, total=total, dynamic_ncols=True, delay=SECONDS_BEFORE_BAR)
         self._write()
 
     def update(self, done: int, total: int | None = None) -> None:
