@@ -9,9 +9,9 @@ from pathlib import Path
 os.environ['AIIDA_PATH'] = tempfile.mkdtemp()
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
 
-from aiida.manage.configuration import Profile, load_profile  # noqa: E402
+from aiida.manage.configuration import Profile, load_profile
 
-from aiida_cgcnn_elastic import __version__  # noqa: E402
+from aiida_cgcnn_elastic import __version__
 
 load_profile(
     Profile(
