@@ -90,7 +90,7 @@ def test_a_prediction_out_of_time_goes_on(execute: Callable, tmp_path: Path, man
     while done.status != Status.DONE:  # every turn has more time, and gets further
         assert done.status == Status.STOPPED, done.output
         assert 'the time limit is reached' in done.report['message']
-        seconds *= 2
+        seconds *= 8
         done = execute(*arguments, '--max-seconds', seconds, '--resume')
     assert done.report['n_predicted'] == 400
 
