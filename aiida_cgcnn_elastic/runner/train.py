@@ -130,8 +130,10 @@ def _train(
     from aiida_cgcnn_elastic.crystals.elements import element_features
     from aiida_cgcnn_elastic.runner.labels import labels
 
+    # The number of threads decides the last digits of a training, so it does not follow the machine.
+    threads = run.options.threads or 1
     try:
-        run.report['machine'] = {'device': str(choose_device(device))}
+        run.report['machine'] = {'device': str(choose_device(device)), 'threads': threads}
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
     run.report['resumed'] = run.options.resume and (folder / CHECKPOINT_FILE).is_file()
@@ -149,7 +151,7 @@ def _train(
                 stop=run.stop,
                 progress=run.progress.update,
                 device=device,
-                threads=run.threads,
+                threads=threads,
                 record=record,
             )
         except Interrupted as error:
