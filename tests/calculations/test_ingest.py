@@ -1,0 +1,98 @@
+"""Jobs that read crystals from files, run by the real executable."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+
+import pytest
+from aiida.engine import run_get_node
+from aiida.orm import Dict, FolderData, RemoteData, SinglefileData
+
+from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
+from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+
+@pytest.fixture
+def cifs(crystals) -> dict[str, bytes]:
+    """Return CIFs by name: three crystals and one file that is none."""
+    texts = {f'{crystal.material_id}.cif': to_pymatgen(crystal).to(fmt='cif').encode() for crystal in crystals[:3]}
+    return {**texts, 'broken.cif': b'this is no CIF'}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def check(node, source: str) -> None:
+    assert node.is_finished_ok, node.exit_message
+    crystals = node.outputs.crystals
+    assert sorted(crystals.get_table().material_ids) == ['3C-SiC', 'c-BN', 'diamond']
+    assert [rejection.material_id for rejection in crystals.get_rejections()] == ['broken']
+    assert crystals.base.attributes.get('n_read') == 4
+    assert crystals.source == source
+
+
+def test_zip(run_job, cgcnn_code, cifs):
+    content = zipped(cifs)
+    files = {'cifs': SinglefileData.from_bytes(content, filename='some.zip')}
+    node = run_job(IngestCalculation, code=cgcnn_code, files=files)
+    check(node, 'files')
+    (file,) = node.outputs.crystals.origin['files']
+    assert file == {'name': 'some.zip', 'sha256': hashlib.sha256(content).hexdigest(), 'bytes': len(content)}
+
+
+def test_folder_of_the_database(run_job, cgcnn_code, cifs):
+    folder = FolderData()
+    for name, content in cifs.items():
+        folder.base.repository.put_object_from_bytes(content, f'deep/{name}')
+    node = run_job(IngestCalculation, code=cgcnn_code, files={'folder': folder}, parameters=Dict({'source': 'files'}))
+    check(node, 'files')
+
+
+def test_folder_on_the_computer_is_read_where_it_is(run_job, cgcnn_code, cifs, tmp_path):
+    folder = tmp_path / 'cifs'
+    folder.mkdir()
+    for name, content in cifs.items():
+        (folder / name).write_bytes(content)
+    remote = RemoteData(str(folder), computer=cgcnn_code.computer)
+    node = run_job(IngestCalculation, code=cgcnn_code, files={'remote': remote})
+    check(node, 'files')
+
+
+def test_nothing_usable(run_job, cgcnn_code):
+    files = {'only': SinglefileData.from_bytes(zipped({'broken.cif': b'this is no CIF'}), filename='some.zip')}
+    node = run_job(IngestCalculation, code=cgcnn_code, files=files)
+    assert node.exit_status == IngestCalculation.exit_codes.ERROR_NO_USABLE_CRYSTAL.status
+    assert '1 unreadable' in node.exit_message
+    assert node.outputs.report['rejected_by_reason'] == {'unreadable': 1}
+
+
+def test_unreadable_input(run_job, cgcnn_code):
+    files = {'only': SinglefileData.from_bytes(b'PK no zip', filename='some.zip')}
+    node = run_job(IngestCalculation, code=cgcnn_code, files=files)
+    assert node.exit_status == IngestCalculation.exit_codes.ERROR_INPUT_UNREADABLE.status
+    assert 'some.zip' in node.exit_message
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [
+        (
+            lambda: {'files': {key: SinglefileData.from_bytes(b'', filename='a.cif') for key in 'xy'}},
+            'several files are named',
+        ),
+        (lambda: {'parameters': Dict({'sauce': 'gnome'})}, 'unknown keys'),
+        (lambda: {'parameters': Dict({'options': [1]})}, 'must be a dictionary'),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(cgcnn_code, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        run_get_node(IngestCalculation, code=cgcnn_code, **inputs())

@@ -1,0 +1,128 @@
+"""Jobs that train and evaluate, run by the real executable."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from aiida.engine import run_get_node
+from aiida.orm import Dict
+
+from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
+from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
+from aiida_cgcnn_elastic.calculations.train import TrainCalculation
+from tests.calculations.conftest import TINY_PROTOCOL
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+# Beside the executable: as soon as it has trained for an epoch, ask it to stop, as a scheduler does.
+STOP_IN_TRAINING = """
+(
+  until grep -q '"stage": "train"' progress.json 2>/dev/null && ! grep -q '"done": 0' progress.json; do sleep 0.05; done
+  pkill -TERM -P $$ -f 'cgcnn-elastic train'
+) &
+"""
+
+
+def test_model_is_trained_and_measured(run_job, cgcnn_code, labelled_set, tiny_parameters):
+    node = run_job(TrainCalculation, code=cgcnn_code, crystals=labelled_set, parameters=tiny_parameters)
+    assert node.is_finished_ok, node.exit_message
+    model = node.outputs.model
+    assert model.targets == ['log10_g_vrh', 'log10_k_vrh']
+    (record,) = model.base.attributes.get('training')
+    assert record['seed'] == 3
+    assert record['n_crystals'] == {'train': 38, 'validation': 10, 'test': 12}
+    assert record['data']['content_sha256'] == labelled_set.get_table().sha256()
+    assert record['split']['column'] == 'matbench_fold'
+    assert len(node.outputs.history['epochs']) == 3
+
+    table = pq.read_table(io.BytesIO(node.outputs.predictions.content)).to_pandas()
+    test = table[(table.part == 'test') & (table.target == 'log10_k_vrh')]
+    fold = dict(
+        zip(labelled_set.get_table().material_ids, labelled_set.get_table().column('matbench_fold'), strict=True)
+    )
+    assert {fold[material_id] for material_id in test.material_id} == {4}
+    mae = np.abs(test.true - test.predicted).mean()
+    assert node.outputs.metrics['log10_k_vrh']['test']['mae'] == pytest.approx(mae)
+
+    inputs = {'code': cgcnn_code, 'crystals': labelled_set, 'models': {'tiny': model}}
+    evaluated = run_job(EvaluateCalculation, **inputs)
+    assert evaluated.is_finished_ok, evaluated.exit_message
+    metrics = evaluated.outputs.metrics['targets']['log10_k_vrh']
+    both = table[table.target == 'log10_k_vrh']
+    assert metrics['n'] == 60
+    assert metrics['mae'] == pytest.approx(np.abs(both.true - both.predicted).mean(), rel=1e-5)
+    predicted = run_job(PredictCalculation, **inputs)
+    assert predicted.is_finished_ok, predicted.exit_message
+
+
+def test_stopped_training_is_continued_to_the_same_end(run_job, cgcnn_code, labelled_set):
+    parameters = Dict({'protocol': {**TINY_PROTOCOL, 'epochs': 200}, 'seed': 1})
+    inputs = {'code': cgcnn_code, 'crystals': labelled_set, 'parameters': parameters}
+    stopped = run_job(TrainCalculation, **inputs, options={'prepend_text': STOP_IN_TRAINING})
+    assert stopped.exit_status == TrainCalculation.exit_codes.ERROR_STOPPED.status, stopped.exit_message
+    assert 'checkpoint' in stopped.outputs.remote_folder.listdir()
+    finished = run_job(TrainCalculation, **inputs, parent_folder=stopped.outputs.remote_folder)
+    assert finished.is_finished_ok, finished.exit_message
+    assert finished.outputs.report['resumed'] is True
+    assert 'checkpoint' in stopped.outputs.remote_folder.listdir()
+    straight = run_job(TrainCalculation, **inputs)
+    assert straight.outputs.report['resumed'] is False
+    for filename in ('model.safetensors', 'predictions.parquet'):
+        contents = [
+            node.outputs.retrieved.base.repository.get_object_content(filename, 'rb') for node in (finished, straight)
+        ]
+        assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'label', 'message'),
+    [
+        ({'protocol': {**TINY_PROTOCOL, 'epoch': 3}}, 'ERROR_SETTINGS_INVALID', 'epoch'),
+        ({'protocol': 'no-such-protocol'}, 'ERROR_SETTINGS_INVALID', 'no-such-protocol'),
+        ({'split': {'method': 'column', 'column': 'matbench_fold', 'test': [7]}}, 'ERROR_TARGETS_MISSING', '7'),
+        ({'protocol': {**TINY_PROTOCOL, 'learning_rate': 1e30, 'epochs': 5}}, 'ERROR_DIVERGED', ''),
+    ],
+)
+def test_failures(run_job, cgcnn_code, labelled_set, tiny_parameters, changes, label, message):
+    parameters = Dict({**tiny_parameters.get_dict(), **changes})
+    node = run_job(TrainCalculation, code=cgcnn_code, crystals=labelled_set, parameters=parameters)
+    assert node.exit_status == TrainCalculation.exit_codes[label].status, node.exit_message
+    assert message in node.exit_message
+    assert 'report' in node.outputs
+
+
+def test_nothing_to_compare_with(run_job, cgcnn_code, crystal_table, paper_model):
+    from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+
+    unlabelled = CrystalSetData.from_table(crystal_table.without_columns(['log10_k_vrh', 'log10_g_vrh'])).store()
+    node = run_job(EvaluateCalculation, code=cgcnn_code, crystals=unlabelled, models={'paper': paper_model})
+    assert node.exit_status == EvaluateCalculation.exit_codes.ERROR_TARGETS_MISSING.status
+
+
+def test_out_of_memory(run_job, cgcnn_code, labelled_set, tiny_parameters):
+    """The limit is that of the shell, so that what fails is the real allocation."""
+    node = run_job(
+        TrainCalculation,
+        code=cgcnn_code,
+        crystals=labelled_set,
+        parameters=Dict({**tiny_parameters.get_dict(), 'protocol': {**TINY_PROTOCOL, 'hidden_width': 200_000_000}}),
+        options={'prepend_text': 'ulimit -v 8000000'},
+    )
+    assert node.exit_status == TrainCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status, node.exit_message
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'seeds': 1}, 'unknown keys'),
+        ({'seed': -1}, 'at least 0'),
+        ({'split': 'random'}, 'dictionary'),
+        ({'protocol': 1}, 'name'),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(cgcnn_code, labelled_set, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        run_get_node(TrainCalculation, code=cgcnn_code, crystals=labelled_set, parameters=Dict(parameters))
