@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -146,18 +145,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'the device {name!r} cannot be used here: {str(error).splitlines()[0]}') from error
     return device
-
-
-@contextmanager
-def limited_threads(threads: int | None) -> Iterator[None]:
-    """Let torch use that many CPU threads within the context."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _default_batch_edges(device: torch.device) -> int:

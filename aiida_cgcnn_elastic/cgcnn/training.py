@@ -24,7 +24,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .graphs import CrystalGraphs
-from .inference import choose_device, limited_threads, predict_graphs
+from .inference import choose_device, predict_graphs
 from .metrics import all_metrics
 from .model import UNITS, ElasticModel, Member, Normalizer, write_atomically
 from .network import CGCNN, Architecture, Batch
@@ -244,7 +244,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
     device: str = 'auto',
-    threads: int | None = None,
+    threads: int = 1,
     card: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
@@ -278,8 +278,11 @@ def train(
         Asked after each batch whether to stop.
     progress : callable, optional
         Called with the numbers of batches done and in all.
-    device, threads
+    device : str
         See `predict`.
+    threads : int
+        CPU threads that share the work of a batch. More than one gain little on batches of a few hundred small
+        crystals, and lose much where other work competes for the cores.
     card : mapping, optional
         Entries of the model's card such as ``name``, ``description`` and ``citation``.
     record : mapping, optional
@@ -301,7 +304,7 @@ def train(
     file = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FILE
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
     target_device = choose_device(device)
-    with limited_threads(threads), _deterministic(target_device):
+    with _threads(threads), _deterministic(target_device):
         trainings = [
             _Training(
                 graphs, {name: columns[name] for name in group}, split, protocol, element_features, seed, target_device
@@ -690,6 +693,17 @@ def _result(
         ],
     }
     return TrainingResult(model, history, metrics, predictions)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use that many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
