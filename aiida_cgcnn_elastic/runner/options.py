@@ -29,7 +29,7 @@ _SHARED = (
     click.option(
         '--threads',
         type=click.IntRange(min=1),
-        help='Threads of the network and processes that parse files.  [default: all usable cores, but one for a training]',
+        help='Threads of the network and processes that parse files.  [default: all usable cores; a training takes 1]',
     ),
 )
 
