@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,13 @@ def make_prediction_set(aiida_profile: Profile, paper_model: ElasticModelData) -
 
     Signature: ``(table: CrystalTable, **kwargs) -> PredictionSetData``.
     """
+    return partial(measured_as_predicted, models={'paper': paper_model})
+
+
+def measured_as_predicted(
+    table: CrystalTable, *, models: dict[str, ElasticModelData], **kwargs: Any
+) -> PredictionSetData:
+    """Return an unstored prediction set whose predictions are the moduli in the table."""
     import pyarrow as pa
 
     from aiida_cgcnn_elastic.crystals.sources.reading import REJECTION_SCHEMA
@@ -152,17 +160,14 @@ def make_prediction_set(aiida_profile: Profile, paper_model: ElasticModelData) -
     from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
     from aiida_cgcnn_elastic.runner.predictions import prediction_table
 
-    def factory(table: CrystalTable, **kwargs: Any) -> PredictionSetData:
-        predicted = {name: table.column(name) for name in ('log10_k_vrh', 'log10_g_vrh')}
-        known = table.without_columns(predicted).describe()
-        nothing = pa.table({'material_id': pa.array([], pa.string()), 'reason': pa.array([], pa.string())})
-        return PredictionSetData.from_files(
-            to_parquet(prediction_table(predicted, known)),
-            to_parquet(nothing),
-            to_parquet(REJECTION_SCHEMA.empty_table()),
-            models={'paper': paper_model},
-            source='table',
-            **kwargs,
-        )
-
-    return factory
+    predicted = {name: table.column(name) for name in ('log10_k_vrh', 'log10_g_vrh')}
+    known = table.without_columns(predicted).describe()
+    nothing = pa.table({'material_id': pa.array([], pa.string()), 'reason': pa.array([], pa.string())})
+    return PredictionSetData.from_files(
+        to_parquet(prediction_table(predicted, known)),
+        to_parquet(nothing),
+        to_parquet(REJECTION_SCHEMA.empty_table()),
+        models=models,
+        source='table',
+        **kwargs,
+    )
