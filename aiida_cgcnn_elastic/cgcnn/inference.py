@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -22,9 +22,6 @@ CPU_BATCH_EDGES = 8192
 """Edges in a batch; more leave the cache of a core and are slower."""
 
 GPU_BATCH_EDGES = 500_000
-
-CRYSTALS_IN_CHUNK = 512
-EDGES_OF_CRYSTAL = 40
 
 
 def predict(
@@ -85,7 +82,6 @@ def predict(
         offsets,
         n_neighbors=n_neighbors,
         processes=processes,
-        chunk=max(CRYSTALS_IN_CHUNK, batch_edges // EDGES_OF_CRYSTAL),
     )
     return _predict(members, parts, len(offsets) - 1, target_device, threads, dtype, batch_edges, progress)
 
@@ -182,7 +178,7 @@ def _predict(
     done = 0
     with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            for graphs in parts:
+            for graphs in _gathered(parts, batch_edges):
                 for start, stop in graphs.batches(batch_edges):
                     future = pool.submit(_evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype])
                     running.append((done + start, done + stop, future))
@@ -195,6 +191,18 @@ def _predict(
             for _, _, future in running:
                 future.cancel()
     return _combine(members, outputs)
+
+
+def _gathered(parts: Iterable[CrystalGraphs], batch_edges: int) -> Iterator[CrystalGraphs]:
+    """Join small sets of graphs, so that most batches that are cut from them are full."""
+    waiting: list[CrystalGraphs] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(graphs.centers) for graphs in waiting) >= 4 * batch_edges:
+            yield CrystalGraphs.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield CrystalGraphs.concatenate(waiting)
 
 
 def _evaluate(

@@ -248,3 +248,16 @@ def test_real_crystals_and_their_supercells(shared_data, network):
     assert list(graphs.n_atoms) == [len(c.atomic_numbers) for c in crystals]
     assert graphs.multiplicities.max() > 1
     assert predictions(network, supercells) == pytest.approx(predictions(network, graphs), abs=1e-5)
+
+
+def test_large_and_sparse_cells_among_many(network):
+    """Cells of thousands of atoms, and distances of hundreds of Angstrom, share a step with small crystals."""
+    large = supercell(random_crystal(8, 3), (9, 9, 9))
+    sparse = crystal(300 * np.eye(3), [2], [[0, 0, 0]])
+    crystals = [tungsten(), large, sparse] + [random_crystal(seed, 2) for seed in range(300)]
+    graphs = build_graphs(*join(crystals))
+    assert list(graphs.n_atoms[:3]) == [2, 2187, 1]
+    assert np.bincount(graphs.centers, weights=graphs.weights) == pytest.approx(12, rel=1e-5)
+    alone = [predictions(network, build_graphs(*c)) for c in (random_crystal(8, 3), sparse, crystals[-1])]
+    together = predictions(network, graphs)
+    assert together[[1, 2, -1]] == pytest.approx(np.concatenate(alone), abs=1e-6)
