@@ -55,7 +55,8 @@ def predict(
     batch_edges : int, optional
         Edges in a batch; what suits the device if not given.
     processes : int
-        Worker processes that find neighbors while this process predicts; 1 does all in this process.
+        Worker processes that make graphs while this process predicts, worth their start from some thousand crystals on;
+        1 does all in this process.
     progress : callable
         Called with the numbers of crystals done and in all.
 
@@ -83,7 +84,8 @@ def predict(
         n_neighbors=n_neighbors,
         processes=processes,
     )
-    return _predict(members, parts, len(offsets) - 1, target_device, threads, dtype, batch_edges, progress)
+    is_alone = processes <= 1
+    return _predict(members, parts, len(offsets) - 1, target_device, threads, dtype, batch_edges, is_alone, progress)
 
 
 def predict_graphs(
@@ -103,7 +105,7 @@ def predict_graphs(
         raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the models were trained on {n_neighbors}')
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
-    return _predict(members, [graphs], len(graphs), target_device, threads, dtype, batch_edges, None)
+    return _predict(members, [graphs], len(graphs), target_device, threads, dtype, batch_edges, True, None)
 
 
 def _members(models: Sequence[ElasticModel]) -> list[Member]:
@@ -156,6 +158,7 @@ def _predict(
     threads: int | None,
     dtype: str,
     batch_edges: int,
+    is_alone: bool,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, np.ndarray]:
     """Evaluate all members on all graphs and combine what they give.
@@ -178,13 +181,15 @@ def _predict(
     done = 0
     with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            for graphs in _gathered(parts, batch_edges):
+            for graphs in _gathered(parts, 8 * n_threads * batch_edges):
                 for start, stop in graphs.batches(batch_edges):
                     future = pool.submit(_evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype])
                     running.append((done + start, done + stop, future))
                     if len(running) > 4 * n_threads:
                         collect()
                 done += len(graphs)
+                while is_alone and running:
+                    collect()
             while running:
                 collect()
         finally:
@@ -193,12 +198,12 @@ def _predict(
     return _combine(members, outputs)
 
 
-def _gathered(parts: Iterable[CrystalGraphs], batch_edges: int) -> Iterator[CrystalGraphs]:
-    """Join small sets of graphs, so that most batches that are cut from them are full."""
+def _gathered(parts: Iterable[CrystalGraphs], least_edges: int) -> Iterator[CrystalGraphs]:
+    """Join small sets of graphs, so that the batches cut from them are full and keep all threads busy."""
     waiting: list[CrystalGraphs] = []
     for part in parts:
         waiting.append(part)
-        if sum(len(graphs.centers) for graphs in waiting) >= 4 * batch_edges:
+        if sum(len(graphs.centers) for graphs in waiting) >= least_edges:
             yield CrystalGraphs.concatenate(waiting)
             waiting = []
     if waiting:
