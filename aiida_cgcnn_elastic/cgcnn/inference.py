@@ -23,6 +23,9 @@ CPU_BATCH_EDGES = 8192
 
 GPU_BATCH_EDGES = 500_000
 
+BATCHES_AT_ONCE = 16
+"""Batches for which graphs are gathered, whatever the number of threads: batches decide the last digits."""
+
 
 def predict(
     models: Sequence[ElasticModel],
@@ -181,7 +184,7 @@ def _predict(
     done = 0
     with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            for graphs in _gathered(parts, 8 * n_threads * batch_edges):
+            for graphs in _gathered(parts, BATCHES_AT_ONCE * batch_edges):
                 for start, stop in graphs.batches(batch_edges):
                     future = pool.submit(_evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype])
                     running.append((done + start, done + stop, future))
