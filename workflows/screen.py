@@ -8,7 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.common.links import LinkType
-from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
+from aiida.engine import ExitCode, ProcessBuilder, ProcessState, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic import query
@@ -325,13 +325,18 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
     def _child(self, shard: dict[str, Any]) -> orm.WorkChainNode:
         """Return the work chain that predicts a shard, started now unless it was started already.
 
-        A daemon that is killed in the middle of a step does the step again: it must find what it had started.
+        A daemon that is killed in the middle of a step does the step again: it must find what it had started. What it
+        had made but not begun may have lost its place in the queue, so it is given up, and what the queue may still
+        hold of it is ignored by AiiDA.
         """
         link_label = f'shard_{shard["name"]}'
         started = self.node.base.links.get_outgoing(link_type=LinkType.CALL_WORK, link_label_filter=link_label)
         for node in started.all_nodes():
-            if node.is_terminated or node.checkpoint is not None:
+            if node.process_state is not ProcessState.CREATED:
                 return node
+            node.set_process_state(ProcessState.KILLED)
+            node.set_process_status('given up before it began, because the daemon was killed')
+            node.seal()
 
         inputs = self.exposed_inputs(PredictWorkChain, 'shard')
         inputs.metadata = {'call_link_label': link_label}

@@ -124,7 +124,7 @@ def first_set(process):
 
 
 def test_other_criteria_under_another_label_share_the_predictions(continued, builder):
-    process = launch(builder('second', {'min_hardness': 5.0}))
+    process = launch(builder('second', {'min_hardness': 5.0, 'min_log10_k_vrh': 1.5, 'min_log10_g_vrh': 1.5}))
     assert process.is_finished_ok, process.exit_message
     assert n_nodes() == 8
     assert {node.uuid for node in members(PredictionsGroup, 'second')} == {
