@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics
 from .model import UNITS, ElasticModel, Member, Normalizer, write_atomically
-from .network import CGCNN, Architecture, Batch
+from .network import CGCNN, Batch
+from .protocol import PROTOCOLS, Protocol
 from .splits import PARTS, Split
 
 __all__ = [
@@ -49,13 +50,6 @@ CITATION = 'T. Xie and J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018)'
 CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written at the end of an epoch if the last one is older than this."""
 
-_CHOICES = {
-    'loss': ('l1', 'mse'),
-    'optimizer': ('adam', 'adamw'),
-    'schedule': ('constant', 'one_cycle'),
-    'keep': ('best', 'last'),
-}
-
 
 class Interrupted(Exception):  # noqa: N818 - an event, not an error
     """The training was stopped; ``checkpoint`` is the file to go on from, None where none was asked for."""
@@ -71,140 +65,6 @@ class Diverged(Exception):  # noqa: N818 - named as in the contract of the runne
 
 class CheckpointError(ValueError):
     """The checkpoint is damaged or belongs to another training."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A recipe for training. The defaults are the study's.
-
-    Attributes
-    ----------
-    name : str
-    n_convolutions, n_hidden, atom_width, hidden_width, n_neighbors : int
-        See `Architecture`.
-    joint_targets : bool
-        One network for all targets, or one for each.
-    loss : str
-        ``'mse'`` or ``'l1'``, of the standardised targets.
-    optimizer : str
-        ``'adam'``, or ``'adamw'`` with decoupled weight decay.
-    learning_rate : float
-        With ``schedule='one_cycle'`` (Smith and Topin, 2018; as in torch) the largest.
-    weight_decay : float
-    schedule : str
-        ``'constant'`` or ``'one_cycle'``.
-    epochs, batch_size : int
-    ema_decay : float or None
-        Decay, for each step, of the exponential moving average of the weights that is evaluated and kept instead of the
-        weights.
-    keep : str
-        ``'best'`` keeps the weights of the epoch with the least validation error, ``'last'`` those of the last epoch.
-    """
-
-    name: str = 'paper'
-    n_convolutions: int = 3
-    n_hidden: int = 2
-    atom_width: int = 64
-    hidden_width: int = 128
-    n_neighbors: int = 12
-    joint_targets: bool = False
-    loss: str = 'mse'
-    optimizer: str = 'adam'
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    schedule: str = 'constant'
-    epochs: int = 30
-    batch_size: int = 256
-    ema_decay: float | None = None
-    keep: str = 'best'
-
-    def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f'{name} of the protocol is {getattr(self, name)!r}; expected one of {choices}')
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f'name of the protocol is {self.name!r}; expected a text')
-        if not isinstance(self.joint_targets, bool):
-            raise ValueError(f'joint_targets of the protocol is {self.joint_targets!r}; expected true or false')
-        for name in ('epochs', 'batch_size'):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f'{name} of the protocol is {value!r}; expected a whole number of at least 1')
-        self._check_number('learning_rate', least=0, inclusive=False)
-        self._check_number('weight_decay', least=0, inclusive=True)
-        if self.ema_decay is not None:
-            self._check_number('ema_decay', least=0, inclusive=True, below=1)
-        self.architecture(1)
-
-    def _check_number(self, name: str, *, least: float, inclusive: bool, below: float = math.inf) -> None:
-        """Raise ValueError where a number is out of its range."""
-        value = getattr(self, name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not (least <= value < below) or (value == least and not inclusive):
-            raise ValueError(
-                f'{name} of the protocol is {value!r}; expected a number {"from" if inclusive else "above"} {least}'
-                + (f' and below {below}' if below < math.inf else '')
-            )
-
-    def architecture(self, n_targets: int) -> Architecture:
-        """Return the architecture of a network with that many targets."""
-        return Architecture(
-            n_targets=n_targets,
-            n_convolutions=self.n_convolutions,
-            n_hidden=self.n_hidden,
-            atom_width=self.atom_width,
-            hidden_width=self.hidden_width,
-            n_neighbors=self.n_neighbors,
-        )
-
-    @classmethod
-    def from_name(cls, name: str) -> Protocol:
-        """Return one of `PROTOCOLS`.
-
-        Raises
-        ------
-        ValueError
-            If there is none of that name; the message lists those there are.
-        """
-        if name not in PROTOCOLS:
-            raise ValueError(f'no protocol {name!r}; there are {sorted(PROTOCOLS)}')
-        return PROTOCOLS[name]
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
-        """Return the protocol with these values, and the study's where one is not given.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown (the message lists those there are) or a value impossible.
-        """
-        allowed = [item.name for item in fields(cls)]
-        if unknown := sorted(set(values) - set(allowed)):
-            raise ValueError(f'unknown keys of the protocol: {unknown}; allowed are {allowed}')
-        return cls(**{'name': 'custom', **values})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
-
-PROTOCOLS = {
-    'paper': Protocol(),
-    'fast': Protocol(
-        name='fast',
-        joint_targets=True,
-        loss='l1',
-        optimizer='adamw',
-        learning_rate=3e-3,
-        weight_decay=1e-2,
-        schedule='one_cycle',
-        epochs=100,
-        ema_decay=0.999,
-        keep='last',
-    ),
-}
-"""``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once."""
 
 
 @dataclass(frozen=True)
