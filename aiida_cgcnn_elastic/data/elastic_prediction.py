@@ -18,11 +18,11 @@ __all__ = ('ElasticPredictionData',)
 
 
 class AttributesCaching(NodeCaching):
-    """Hash all attributes as one JSON text: AiiDA's own way, value by value, costs as much as writing the node."""
+    """Hash the class and all attributes as one text: AiiDA's way, value by value, costs more than writing the node."""
 
-    def get_objects_to_hash(self) -> dict[str, Any]:
-        """Return what enters the hash: the class and the attributes."""
-        return _objects_to_hash(self._node.base.attributes.all)
+    def get_objects_to_hash(self) -> str:
+        """Return what enters the hash."""
+        return _text_to_hash(self._node.base.attributes.all)
 
 
 class ElasticPredictionData(Data):
@@ -101,7 +101,7 @@ class ElasticPredictionData(Data):
     @staticmethod
     def hash_of(attributes: Mapping[str, Any]) -> str:
         """Return the hash of a node with these attributes, without making the node."""
-        return make_hash(_objects_to_hash(attributes))
+        return make_hash(_text_to_hash(attributes))
 
     def _validate(self) -> None:
         """Raise unless it is known whose prediction this is."""
@@ -113,8 +113,8 @@ class ElasticPredictionData(Data):
 _encode = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
 
 
-def _objects_to_hash(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {'attributes': _encode(attributes), 'class': str(ElasticPredictionData)}
+def _text_to_hash(attributes: Mapping[str, Any]) -> str:
+    return f'{ElasticPredictionData}{_encode(attributes)}'
 
 
 def _clean(value: Any) -> Any:

@@ -10,11 +10,13 @@ import pytest
 from aiida.manage.caching import enable_caching
 from aiida.orm import CalcFunctionNode, QueryBuilder, load_node
 from aiida.tools.archive import create_archive, import_archive
+from aiida.tools.archive.exceptions import ExportValidationError
 
 from aiida_cgcnn_elastic import query
 from aiida_cgcnn_elastic.calculations.record_predictions import record_predictions
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.storage import finish_interrupted
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 
@@ -62,6 +64,41 @@ def test_records_are_found_after_an_import(prediction_set, tmp_path, aiida_profi
     import_archive(tmp_path / 'a.aiida')
     assert len(query.recorded(load_node(uuid))) == 9
 
+
+def test_killed_after_the_commit(prediction_set, aiida_profile, tmp_path):
+    script = tmp_path / 'killed.py'
+    script.write_text(KILLED_AFTER)
+    process = subprocess.run(
+        [sys.executable, str(script), aiida_profile.name, str(prediction_set.pk)], capture_output=True, text=True
+    )
+    assert process.returncode == -9, process.stderr
+    pks = query.recorded(prediction_set)
+    assert len(pks) == 9
+    creator = load_node(pks[0]).creator
+    assert not creator.is_terminated
+    with pytest.raises(ExportValidationError):
+        create_archive([load_node(pks[0])], filename=tmp_path / 'a.aiida')
+    assert finish_interrupted(creator)
+    assert not finish_interrupted(creator)
+    assert load_node(creator.pk).is_finished_ok
+    create_archive([load_node(pks[0])], filename=tmp_path / 'a.aiida')
+
+
+KILLED_AFTER = """
+import os, signal, sys
+from aiida import load_profile, orm
+load_profile(sys.argv[1])
+from aiida_cgcnn_elastic.calculations import record_predictions as module
+
+store_outputs = module.store_outputs
+
+def killed_after(*arguments, **options):
+    store_outputs(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+module.store_outputs = killed_after
+module.record_predictions(orm.load_node(int(sys.argv[2])))
+"""
 
 KILLED = """
 import os, signal, sys
