@@ -131,13 +131,13 @@ def test_training_writes_a_model_and_prints_its_errors(environment, tmp_path):
 
     def dataset(target: str, offset: float) -> dict:
         rows = []
-        for number in range(40):
+        for number in range(20):
             constant = 3.6 + 0.05 * number
             structure = Structure.from_spacegroup(
                 'Fm-3m', Lattice.cubic(constant), ['Mg', 'O'], [[0, 0, 0], [0.5, 0.5, 0.5]]
             )
             rows.append([structure.as_dict(), offset - 0.02 * number])
-        return {'index': list(range(40)), 'columns': ['structure', target], 'data': rows}
+        return {'index': list(range(20)), 'columns': ['structure', target], 'data': rows}
 
     for name, offset in (('gvrh', 2.4), ('kvrh', 2.6)):
         with gzip.open(tmp_path / f'matbench_log_{name}.json.gz', 'wt') as handle:

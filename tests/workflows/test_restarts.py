@@ -10,6 +10,7 @@ from aiida.manage import get_manager
 
 from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
+from aiida_cgcnn_elastic.cli.launch import launch
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
 from aiida_cgcnn_elastic.workflows.train import TrainWorkChain
 
@@ -80,3 +81,20 @@ def test_training_that_cannot_be_saved_is_given_up_with_advice(training, code):
     assert 'learning rate' in report.exit_code.message
     report = training.handle_out_of_memory(job(TrainCalculation, code, codes.ERROR_OUT_OF_MEMORY.status))
     assert report.exit_code.status == TrainWorkChain.exit_codes.ERROR_OUT_OF_MEMORY.status
+
+
+def test_training_goes_on_from_its_checkpoint_when_its_time_is_up(code, make_set):
+    builder = TrainWorkChain.get_builder_from_protocol(
+        code,
+        make_set(),
+        overrides={'max_iterations': 2, 'train': {'parameters': {'protocol': {'epochs': 1_000_000}}}},
+        options={'max_wallclock_seconds': 24},
+        split={'method': 'fraction', 'validation': 0.2, 'test': 0.2},
+    )
+    process = launch(builder)
+    assert process.exit_status == TrainWorkChain.exit_codes.ERROR_MAXIMUM_ITERATIONS_EXCEEDED.status
+    first, second = sorted(process.called, key=lambda node: node.pk)
+    stopped = TrainCalculation.exit_codes.ERROR_STOPPED.status
+    assert [first.exit_status, second.exit_status] == [stopped, stopped]
+    assert second.inputs.parent_folder.uuid == first.outputs.remote_folder.uuid
+    assert [first.outputs.report['resumed'], second.outputs.report['resumed']] == [False, True]
