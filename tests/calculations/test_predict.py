@@ -21,22 +21,19 @@ def inputs(cgcnn_code, crystal_set, paper_model) -> dict:
     return {'code': cgcnn_code, 'crystals': crystal_set, 'models': {'paper': paper_model}}
 
 
-def test_whole_set(run_job, inputs, crystal_table, paper_model):
+def test_whole_set_and_slices(run_job, inputs, crystal_table, paper_model):
     node = run_job(PredictCalculation, **inputs)
     assert node.is_finished_ok, node.exit_message
     predictions = node.outputs.predictions
-    table = predictions.get_table()
-    assert table.column('material_id').to_pylist() == crystal_table.material_ids
-    assert table.column('log10_k_vrh_reference').to_pylist() == crystal_table.column('log10_k_vrh').tolist()
-    assert np.isfinite(table.column('hardness_chen').to_numpy()).all()
+    whole = predictions.get_table()
+    assert whole.column('material_id').to_pylist() == crystal_table.material_ids
+    assert whole.column('log10_k_vrh_reference').to_pylist() == crystal_table.column('log10_k_vrh').tolist()
+    assert np.isfinite(whole.column('hardness_chen').to_numpy()).all()
     assert predictions.base.attributes.get('source') == 'table'
     assert [model['content_sha256'] for model in predictions.models] == [paper_model.content_sha256]
     assert node.outputs.report['status'] == 'done'
     assert node.outputs.report['machine']['threads'] == 1
 
-
-def test_slices_give_what_the_whole_gives(run_job, inputs):
-    whole = run_job(PredictCalculation, **inputs).outputs.predictions.get_table()
     parts = []
     for rows in ([0, 4], [4, 9]):
         node = run_job(PredictCalculation, **inputs, rows=List(rows))
@@ -48,9 +45,11 @@ def test_slices_give_what_the_whole_gives(run_job, inputs):
     np.testing.assert_allclose(parts, whole.column('log10_g_vrh').to_numpy(), rtol=1e-5)
 
 
-def test_only_filters_of_criteria_count(run_job, inputs):
+def test_criteria_and_parameters(run_job, inputs):
+    """Of the criteria only the filters count before a prediction."""
     criteria = Dict({'min_log10_g_vrh': 4.0, 'max_band_gap': 6.0, 'unknown_band_gap': 'drop', 'max_atoms': 50})
-    node = run_job(PredictCalculation, **inputs, criteria=criteria)
+    parameters = Dict({'dtype': 'float64', 'batch_edges': 24, 'chunk_size': 2, 'device': 'cpu'})
+    node = run_job(PredictCalculation, **inputs, criteria=criteria, parameters=parameters)
     assert node.is_finished_ok, node.exit_message
     predictions = node.outputs.predictions
     reasons = dict(zip(*predictions.get_exclusions().to_pydict().values(), strict=True))
@@ -62,12 +61,6 @@ def test_only_filters_of_criteria_count(run_job, inputs):
         'KBr': 'band_gap_unknown',
     }
     assert (predictions.n_predicted, predictions.base.attributes.get('n_crystals')) == (4, 9)
-
-
-def test_parameters_reach_the_executable(run_job, inputs):
-    parameters = Dict({'dtype': 'float64', 'batch_edges': 24, 'chunk_size': 2, 'device': 'cpu'})
-    node = run_job(PredictCalculation, **inputs, parameters=parameters)
-    assert node.is_finished_ok, node.exit_message
     arguments = node.base.repository.get_object_content('_aiidasubmit.sh')
     for text in ("'--dtype' 'float64'", "'--batch-edges' '24'", "'--threads' '1'"):
         assert text in arguments
