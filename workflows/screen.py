@@ -18,7 +18,7 @@ from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
-from aiida_cgcnn_elastic.storage import add_to_group
+from aiida_cgcnn_elastic.storage import add_to_group, finish_interrupted
 from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
 from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
 from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
@@ -371,6 +371,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             predictions = self.ctx.predictions[name]
             pks = query.recorded(predictions)
             if pks:
+                self._finish_recording(orm.load_node(pks[0]).creator)
                 self.report(f'shard {name}: its {len(pks)} predictions are recorded already')
             elif predictions.n_predicted > 0:
                 _, process = record_predictions.run_get_node(
@@ -389,6 +390,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
         self.ctx.n_done += len(self._wave)
         return None
+
+    def _finish_recording(self, process: orm.CalcFunctionNode) -> None:
+        """Finish a recording that was killed after it had stored its records, but not one that another screening runs."""
+        caller = process.caller
+        if caller is None or caller.pk == self.node.pk or caller.is_terminated:
+            finish_interrupted(process)
 
     def _clean(self, child: orm.WorkChainNode) -> None:
         """Clean the work folders of the jobs of a shard that were run for it."""
