@@ -392,7 +392,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         return None
 
     def _finish_recording(self, process: orm.CalcFunctionNode) -> None:
-        """Finish a recording that was killed after it had stored its records, but not one that another screening runs."""
+        """Finish a recording that was killed once its records were stored, unless another screening is running it."""
         caller = process.caller
         if caller is None or caller.pk == self.node.pk or caller.is_terminated:
             finish_interrupted(process)
