@@ -70,6 +70,8 @@ class CrystalGraphs:
         How many neighbors the edge stands for. The weights of an atom sum to ``n_neighbors``.
     edge_offsets : (m + 1,) int64
         Crystal ``i`` has the edges ``edge_offsets[i]`` to ``edge_offsets[i + 1]``.
+    volumes : (m,) float64
+        Of the cells that the multiplicities count the atoms of, cubic Angstrom.
     n_neighbors : int
     """
 
@@ -81,6 +83,7 @@ class CrystalGraphs:
     distances: np.ndarray
     weights: np.ndarray
     edge_offsets: np.ndarray
+    volumes: np.ndarray
     n_neighbors: int = N_NEIGHBORS
 
     def __len__(self) -> int:
@@ -113,6 +116,7 @@ class CrystalGraphs:
             distances=self.distances[edges],
             weights=self.weights[edges],
             edge_offsets=edge_offsets,
+            volumes=self.volumes[rows],
             n_neighbors=self.n_neighbors,
         )
 
@@ -130,6 +134,7 @@ class CrystalGraphs:
             distances=self.distances[first_edge:last_edge],
             weights=self.weights[first_edge:last_edge],
             edge_offsets=self.edge_offsets[start : stop + 1] - first_edge,
+            volumes=self.volumes[start:stop],
             n_neighbors=self.n_neighbors,
         )
 
@@ -172,6 +177,7 @@ class CrystalGraphs:
             edge_offsets=np.concatenate(
                 [[0], *(item.edge_offsets[1:] + shift for item, shift in zip(items, edges, strict=False))]
             ).astype(np.int64),
+            volumes=np.concatenate([item.volumes for item in items]),
             n_neighbors=items[0].n_neighbors,
         )
 
@@ -323,8 +329,8 @@ def _build_chunk(
     crystal_of_atom = np.repeat(np.arange(len(n_atoms)), n_atoms)
     wrapped = frac_coords - np.floor(frac_coords)
     coords = np.ascontiguousarray(np.einsum('ai,aij->aj', wrapped, lattices[crystal_of_atom]))
-    volume_per_atom = np.abs(np.linalg.det(lattices)) / n_atoms
-    radii = np.cbrt(3 / (4 * np.pi) * volume_per_atom * n_neighbors * _POINTS_IN_FIRST_SPHERE)
+    volumes = np.abs(np.linalg.det(lattices))
+    radii = np.cbrt(3 / (4 * np.pi) * volumes / n_atoms * n_neighbors * _POINTS_IN_FIRST_SPHERE)
 
     found = []
     pending = np.arange(len(n_atoms))
@@ -345,7 +351,9 @@ def _build_chunk(
 
     centers, weights, neighbors, distances = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     classes = _distinct_atoms(centers, neighbors, distances, weights, atomic_numbers, crystal_of_atom)
-    return _merge(centers, neighbors, distances, weights, classes, atomic_numbers, crystal_of_atom, n_neighbors)
+    return _merge(
+        centers, neighbors, distances, weights, classes, atomic_numbers, crystal_of_atom, volumes, n_neighbors
+    )
 
 
 def _points_in_spheres(
@@ -429,10 +437,11 @@ def _merge(
     classes: np.ndarray,
     atomic_numbers: np.ndarray,
     crystal_of_atom: np.ndarray,
+    volumes: np.ndarray,
     n_neighbors: int,
 ) -> CrystalGraphs:
     """Make one node of every class of atoms, and one edge of all between the same nodes at the same distance."""
-    n_crystals = int(crystal_of_atom[-1]) + 1
+    n_crystals = len(volumes)
     multiplicities = np.bincount(classes)
     representatives = np.zeros(len(multiplicities), dtype=np.int64)
     representatives[classes] = np.arange(len(classes))
@@ -458,6 +467,7 @@ def _merge(
         distances=merged_distances.astype(np.float32),
         weights=(merged_weights / multiplicities[merged_centers]).astype(np.float32),
         edge_offsets=np.searchsorted(merged_centers, atom_offsets),
+        volumes=volumes,
         n_neighbors=n_neighbors,
     )
 
@@ -500,5 +510,9 @@ def _no_graphs(n_neighbors: int) -> CrystalGraphs:
     }
     arrays = {f.name: np.zeros(0, dtypes[f.name]) for f in fields(CrystalGraphs) if f.name in dtypes}
     return CrystalGraphs(
-        **arrays, atom_offsets=np.zeros(1, np.int64), edge_offsets=np.zeros(1, np.int64), n_neighbors=n_neighbors
+        **arrays,
+        atom_offsets=np.zeros(1, np.int64),
+        edge_offsets=np.zeros(1, np.int64),
+        volumes=np.zeros(0),
+        n_neighbors=n_neighbors,
     )

@@ -10,11 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
+from aiida_cgcnn_elastic.baselines.features import structure_features
+
 from .graphs import CrystalGraphs, iter_graphs
-from .model import ElasticModel, Member
+from .model import BoostingMember, ElasticModel, Member
 from .network import CGCNN, Batch
 
 __all__ = ['DTYPES', 'choose_device', 'predict', 'predict_graphs']
+
+AnyMember = Member | BoostingMember
 
 DTYPES = {'float32': torch.float32, 'float64': torch.float64}
 
@@ -67,7 +71,7 @@ def predict(
     -------
     dict of (m,) float64
         For every target its mean over the members, in log10(GPa), and under ``<target>_std`` their standard deviation
-        (NaN where there is one member only).
+        (NaN where there is one member only); both weighted where members have weights.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def predict(
     """
     members = _members(models)
     _check_options(dtype, batch_edges)
-    n_neighbors = members[0].network.architecture.n_neighbors
+    n_neighbors = members[0].n_neighbors
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
     parts = iter_graphs(
@@ -103,7 +107,7 @@ def predict_graphs(
     """Predict as `predict` does, where the graphs are there already."""
     members = _members(models)
     _check_options(dtype, batch_edges)
-    n_neighbors = members[0].network.architecture.n_neighbors
+    n_neighbors = members[0].n_neighbors
     if graphs.n_neighbors != n_neighbors:
         raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the models were trained on {n_neighbors}')
     target_device = choose_device(device)
@@ -111,12 +115,12 @@ def predict_graphs(
     return _predict(members, [graphs], len(graphs), target_device, threads, dtype, batch_edges, True, None)
 
 
-def _members(models: Sequence[ElasticModel]) -> list[Member]:
+def _members(models: Sequence[ElasticModel]) -> list[AnyMember]:
     """Return the members of all models, which must take the same graphs."""
     members = [member for model in models for member in model.members]
     if not members:
         raise ValueError('no model to predict with')
-    neighbors = {member.network.architecture.n_neighbors for member in members}
+    neighbors = {member.n_neighbors for member in members}
     if len(neighbors) > 1:
         raise ValueError(f'the models were trained on graphs with different numbers of neighbors: {sorted(neighbors)}')
     return members
@@ -154,7 +158,7 @@ def _default_batch_edges(device: torch.device) -> int:
 
 
 def _predict(
-    members: Sequence[Member],
+    members: Sequence[AnyMember],
     parts: Iterable[CrystalGraphs],
     total: int,
     device: torch.device,
@@ -169,15 +173,20 @@ def _predict(
     Every batch is one thread's work. Dividing the small operations of a batch between threads instead gains little,
     waits for the slowest thread hundreds of times a batch, and would let the number of threads decide the last digits.
     """
-    networks = [copy.deepcopy(member.network).to(device=device, dtype=DTYPES[dtype]).eval() for member in members]
+    networks = {
+        index: copy.deepcopy(member.network).to(device=device, dtype=DTYPES[dtype]).eval()
+        for index, member in enumerate(members)
+        if isinstance(member, Member)
+    }
     outputs = [np.empty((total, len(member.targets))) for member in members]
-    n_threads = 1 if device.type != 'cpu' else threads or torch.get_num_threads()
+    n_cpus = threads or torch.get_num_threads()
+    n_threads = 1 if device.type != 'cpu' else n_cpus
     running: deque[tuple[int, int, Future[list[np.ndarray]]]] = deque()
 
     def collect() -> None:
         start, stop, future = running.popleft()
-        for output, values in zip(outputs, future.result(), strict=True):
-            output[start:stop] = values
+        for index, values in zip(networks, future.result(), strict=True):
+            outputs[index][start:stop] = values
         if progress is not None:
             progress(stop, total)
 
@@ -186,10 +195,13 @@ def _predict(
         try:
             for graphs in _gathered(parts, BATCHES_AT_ONCE * batch_edges):
                 for start, stop in graphs.batches(batch_edges):
-                    future = pool.submit(_evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype])
+                    future = pool.submit(
+                        _evaluate, list(networks.values()), graphs.slice(start, stop), device, DTYPES[dtype]
+                    )
                     running.append((done + start, done + stop, future))
                     if len(running) > 4 * n_threads:
                         collect()
+                _evaluate_boosting(members, outputs, graphs, done, n_cpus)
                 done += len(graphs)
                 while is_alone and running:
                     collect()
@@ -230,15 +242,46 @@ def _evaluate(
     return outputs
 
 
-def _combine(members: Sequence[Member], outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Undo the standardisation and average the members that predict the same target."""
-    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+def _evaluate_boosting(
+    members: Sequence[AnyMember], outputs: Sequence[np.ndarray], graphs: CrystalGraphs, first: int, threads: int
+) -> None:
+    """Write the predictions of all boosted trees for some graphs, the first of which is crystal ``first``."""
+    features: dict[bytes, np.ndarray] = {}
     for member, output in zip(members, outputs, strict=True):
-        for target, values in zip(member.targets, member.normalizer.restore(output).T, strict=True):
-            columns[target].append(values)
+        if isinstance(member, BoostingMember):
+            # Boostings of one training have the same table, hence the same features.
+            key = member.element_table.tobytes()
+            if key not in features:
+                _, features[key] = structure_features(graphs, member.element_table)
+            output[first : first + len(graphs)] = member.predict(features[key], threads)
+
+
+def _combine(members: Sequence[AnyMember], outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Undo the standardisation and average the members that predict the same target, by their weights."""
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    weights: dict[str, list[float]] = defaultdict(list)
+    for member, output in zip(members, outputs, strict=True):
+        restored = member.normalizer.restore(output) if isinstance(member, Member) else output
+        for place, target in enumerate(member.targets):
+            columns[target].append(restored[:, place])
+            weights[target].append(1.0 if member.weights is None else member.weights[place])
     result = {}
     for target in sorted(columns):
-        stacked = np.stack(columns[target])
-        result[target] = stacked.mean(axis=0)
-        result[f'{target}_std'] = stacked.std(axis=0, ddof=1) if len(stacked) > 1 else np.full(stacked.shape[1], np.nan)
+        result[target], result[f'{target}_std'] = _mean_and_spread(np.stack(columns[target]), np.array(weights[target]))
     return result
+
+
+def _mean_and_spread(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean and standard deviation of (n, m) values over the ``n`` members, each of the shape (m,).
+
+    Equal weights give the usual estimate with ``n - 1``; a single member with a weight has no spread (NaN).
+    """
+    values, weights = values[weights > 0], weights[weights > 0]
+    if not len(values):
+        raise ValueError('no member with this target has a weight')
+    if (weights == weights[0]).all():
+        mean = values.mean(axis=0)
+        return mean, values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
+    total = weights.sum()
+    mean = weights @ values / total
+    return mean, np.sqrt(weights @ (values - mean) ** 2 / (total - (weights**2).sum() / total))

@@ -12,15 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees
+from aiida_cgcnn_elastic.baselines.features import FEATURES_VERSION, check_table
+
 from .network import CGCNN, Architecture
 
-__all__ = ['CARD_FILE', 'UNITS', 'WEIGHTS_FILE', 'ElasticModel', 'Member', 'ModelError', 'Normalizer']
+__all__ = [
+    'CARD_FILE',
+    'UNITS',
+    'WEIGHTS_FILE',
+    'BoostingMember',
+    'ElasticModel',
+    'Member',
+    'ModelError',
+    'Normalizer',
+]
 
 WEIGHTS_FILE = 'model.safetensors'
 CARD_FILE = 'model.json'
@@ -69,36 +82,105 @@ class Normalizer:
 
 @dataclass
 class Member:
-    """One trained network, the targets of its outputs in order, and what undoes their standardisation."""
+    """One trained network, the targets of its outputs in order, and what undoes their standardisation.
+
+    ``weights`` are those of its targets in the mean over members; 1 where they are not given.
+    """
 
     network: CGCNN
     targets: tuple[str, ...]
     normalizer: Normalizer
+    weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.targets) - set(UNITS)):
-            raise ValueError(f'unknown targets {unknown}; known are {sorted(UNITS)}')
+        _check_targets(self.targets, self.weights)
         if not len(self.targets) == len(self.normalizer.mean) == self.network.architecture.n_targets:
             raise ValueError(
                 f'{len(self.targets)} targets, {len(self.normalizer.mean)} normalised, '
                 f'{self.network.architecture.n_targets} outputs of the network: they must be the same'
             )
 
+    @property
+    def n_neighbors(self) -> int:
+        """Return the number of neighbors in the graphs that the network takes."""
+        return self.network.architecture.n_neighbors
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the card says of it."""
+        return {
+            **({} if self.weights is None else {'kind': 'network', 'weights': list(self.weights)}),
+            'architecture': self.network.architecture.to_dict(),
+            'targets': list(self.targets),
+            'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is kept beside the card."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+
+
+@dataclass
+class BoostingMember:
+    """Boosted trees for each of some targets, and the table of elements that their features are made with."""
+
+    trees: tuple[BoostedTrees, ...]
+    targets: tuple[str, ...]
+    element_table: npt.NDArray[np.float64]
+    n_neighbors: int
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_targets(self.targets, self.weights)
+        if len(self.trees) != len(self.targets):
+            raise ValueError(f'{len(self.trees)} sets of trees for {len(self.targets)} targets')
+
+    def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
+        """Return (m, t) predictions from (m, f) features."""
+        return np.stack([trees.predict(features, threads) for trees in self.trees], axis=1)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the card says of it."""
+        return {
+            'kind': 'boosting',
+            **({} if self.weights is None else {'weights': list(self.weights)}),
+            'targets': list(self.targets),
+            'features': {'version': FEATURES_VERSION, 'n_features': [trees.n_features for trees in self.trees]},
+            'n_neighbors': self.n_neighbors,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is kept beside the card: the trees as bytes."""
+        contents = {
+            f'trees.{name}': torch.from_numpy(np.frombuffer(trees.content, dtype=np.uint8).copy())
+            for name, trees in zip(self.targets, self.trees, strict=True)
+        }
+        return {**contents, 'element_table': torch.from_numpy(np.array(self.element_table, dtype=np.float64))}
+
+
+def _check_targets(targets: tuple[str, ...], weights: tuple[float, ...] | None) -> None:
+    """Raise ValueError unless targets are known and weights, where given, as many, finite and not negative."""
+    if unknown := sorted(set(targets) - set(UNITS)):
+        raise ValueError(f'unknown targets {unknown}; known are {sorted(UNITS)}')
+    if weights is not None and (
+        len(weights) != len(targets) or not all(np.isfinite(weight) and weight >= 0 for weight in weights)
+    ):
+        raise ValueError(f'the weights {weights} of {len(targets)} targets must be as many, finite and not negative')
+
 
 @dataclass
 class ElasticModel:
-    """Networks that predict elastic moduli together.
+    """Networks, and boosted trees, that predict elastic moduli together.
 
     Attributes
     ----------
-    members : list of Member
-        Members with the same target are averaged.
+    members : list of Member or BoostingMember
+        Members with the same target are averaged, by their weights.
     card : dict
         What is known of the model beside what the members say: ``name``, ``description``, ``training`` (a list with one
         entry a member or training: protocol, seed, split, data, metrics, versions), ``citation``. Plain JSON values.
     """
 
-    members: list[Member]
+    members: list[Member | BoostingMember]
     card: dict[str, Any]
 
     @property
@@ -131,9 +213,9 @@ class ElasticModel:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
-            f'members.{index}.{name}': tensor.detach().cpu().contiguous()
+            f'members.{index}.{name}': tensor
             for index, member in enumerate(self.members)
-            for name, tensor in member.network.state_dict().items()
+            for name, tensor in member.tensors().items()
         }
         weights = save_tensors(tensors)
         card = {
@@ -143,14 +225,7 @@ class ElasticModel:
             'targets': list(self.targets),
             'units': {target: UNITS[target] for target in self.targets},
             'weights_sha256': hashlib.sha256(weights).hexdigest(),
-            'members': [
-                {
-                    'architecture': member.network.architecture.to_dict(),
-                    'targets': list(member.targets),
-                    'normalizer': {'mean': list(member.normalizer.mean), 'std': list(member.normalizer.std)},
-                }
-                for member in self.members
-            ],
+            'members': [member.describe() for member in self.members],
         }
         try:
             text = json.dumps(card, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -226,16 +301,22 @@ def _member_of(name: str) -> int:
     return int(parts[1]) if len(parts) == 3 and parts[0] == 'members' and parts[1].isdecimal() else -1
 
 
-def _build_member(entry: Mapping[str, Any], index: int, tensors: Mapping[str, Tensor], folder: Path) -> Member:
+def _build_member(
+    entry: Mapping[str, Any], index: int, tensors: Mapping[str, Tensor], folder: Path
+) -> Member | BoostingMember:
     """Return one member from its part of the card and its tensors."""
     prefix = f'members.{index}.'
     state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    build = {'network': _build_network, 'boosting': _build_boosting}
     try:
-        architecture = Architecture.from_dict(entry['architecture'])
-        network = CGCNN(architecture, state['element_features'].numpy())
-        network.load_state_dict(state)
-        normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
-        member = Member(network.eval(), tuple(entry['targets']), normalizer)
+        # Cards were written without a kind when there were networks only.
+        kind = entry.get('kind', 'network')
+        if kind not in build:
+            raise ModelError(f'member {index} of the model in {folder} is of the unknown kind {kind!r}')
+        weights = None if entry.get('weights') is None else tuple(entry['weights'])
+        member = build[kind](entry, state, weights)
+    except ModelError:
+        raise
     except KeyError as error:
         raise ModelError(f'member {index} of the model in {folder} lacks {error}') from error
     except (TypeError, ValueError, RuntimeError) as error:
@@ -243,3 +324,27 @@ def _build_member(entry: Mapping[str, Any], index: int, tensors: Mapping[str, Te
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise ModelError(f'member {index} of the model in {folder} has weights that are not finite')
     return member
+
+
+def _build_network(
+    entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
+) -> Member | BoostingMember:
+    network = CGCNN(Architecture.from_dict(entry['architecture']), state['element_features'].numpy())
+    network.load_state_dict(state)
+    normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
+    return Member(network.eval(), tuple(entry['targets']), normalizer, weights)
+
+
+def _build_boosting(
+    entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
+) -> Member | BoostingMember:
+    if entry['features']['version'] != FEATURES_VERSION:
+        raise ValueError(
+            f'its features have version {entry["features"]["version"]}, this version makes {FEATURES_VERSION}; '
+            'install the version that it was trained with, or train again'
+        )
+    targets = tuple(entry['targets'])
+    table = state['element_table'].numpy()
+    check_table(table)
+    trees = tuple(BoostedTrees(state[f'trees.{name}'].numpy().tobytes()) for name in targets)
+    return BoostingMember(trees, targets, table, entry['n_neighbors'], weights)

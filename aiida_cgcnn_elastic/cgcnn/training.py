@@ -39,7 +39,10 @@ __all__ = [
     'Interrupted',
     'Protocol',
     'TrainingResult',
+    'check_arguments',
+    'fingerprint',
     'train',
+    'versions',
 ]
 
 CHECKPOINT_FILE = 'checkpoint.safetensors'
@@ -159,7 +162,7 @@ def train(
     Diverged
         If the loss is no longer finite.
     """
-    columns, split = _check_arguments(graphs, targets, split, protocol)
+    columns, split = check_arguments(graphs, targets, split, protocol)
     groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
     file = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FILE
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
@@ -171,9 +174,9 @@ def train(
             )
             for group in groups
         ]
-        fingerprint = _fingerprint(graphs, columns, split, protocol, element_features, seed)
+        mark = fingerprint(graphs, columns, split, protocol, element_features, seed)
         if resume and file is not None and file.exists():
-            _read_checkpoint(file, fingerprint, trainings)
+            _read_checkpoint(file, mark, trainings)
         total = sum(training.n_batches for training in trainings)
         written = time.monotonic()
 
@@ -182,7 +185,7 @@ def train(
             now = time.monotonic()
             is_over = now >= deadline or (stop is not None and stop())
             if file is not None and (is_over or now - written >= CHECKPOINT_SECONDS):
-                _write_checkpoint(file, fingerprint, trainings)
+                _write_checkpoint(file, mark, trainings)
                 written = time.monotonic()
             done = sum(training.n_batches_done for training in trainings)
             if progress is not None:
@@ -192,7 +195,10 @@ def train(
 
         for training in trainings:
             training.run(after_batch)
-        return _result(trainings, columns, split, protocol, seed, fingerprint, target_device, card or {}, record or {})
+        if file is not None:
+            # Of a training that is complete, so that one which consists of several is not begun again.
+            _write_checkpoint(file, mark, trainings)
+        return _result(trainings, columns, split, protocol, seed, mark, target_device, card or {}, record or {})
 
 
 class _Training:
@@ -422,7 +428,13 @@ def _one_cycle(step: int, total: int) -> tuple[float, float]:
     return 1 + (end - 1) * fraction, 0.85 + 0.1 * fraction
 
 
-def _check_arguments(
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of what decides a training, for its record."""
+    packages = ('aiida-cgcnn-elastic', 'numpy', 'pymatgen', 'torch', *more)
+    return {'python': platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def check_arguments(
     graphs: CrystalGraphs, targets: Mapping[str, Any], split: Mapping[str, Any], protocol: Protocol
 ) -> tuple[dict[str, npt.NDArray[np.float64]], Split]:
     """Return the targets in a fixed order and the split with all parts, or raise ValueError where they do not fit."""
@@ -449,13 +461,14 @@ def _check_arguments(
     return columns, parts
 
 
-def _fingerprint(
+def fingerprint(
     graphs: CrystalGraphs,
     columns: Mapping[str, npt.NDArray[np.float64]],
     split: Split,
     protocol: Protocol,
     element_features: npt.NDArray[Any],
     seed: int,
+    element_table: npt.NDArray[Any] | None = None,
 ) -> str:
     """Return a checksum of all that decides the result of a training."""
     digest = hashlib.sha256(json.dumps([protocol.to_dict(), seed], sort_keys=True).encode())
@@ -465,22 +478,23 @@ def _fingerprint(
         *columns.items(),
         *split.items(),
         ('element_features', np.asarray(element_features)),
+        *(() if element_table is None else [('element_table', np.asarray(element_table))]),
     ]:
         digest.update(f'{name} {array.dtype} {array.shape}'.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def _write_checkpoint(file: Path, fingerprint: str, trainings: Sequence[_Training]) -> None:
+def _write_checkpoint(file: Path, mark: str, trainings: Sequence[_Training]) -> None:
     """Write the state of all networks as one file, in one step."""
     states = [training.state() for training in trainings]
     tensors = {f'{index}.{name}': tensor for index, (_, part) in enumerate(states) for name, tensor in part.items()}
-    text = json.dumps({'fingerprint': fingerprint, 'trainings': [values for values, _ in states]})
+    text = json.dumps({'fingerprint': mark, 'trainings': [values for values, _ in states]})
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, save_tensors(tensors, metadata={'state': text}))
 
 
-def _read_checkpoint(file: Path, fingerprint: str, trainings: Sequence[_Training]) -> None:
+def _read_checkpoint(file: Path, mark: str, trainings: Sequence[_Training]) -> None:
     """Put all networks where the checkpoint says."""
     try:
         with safetensors.safe_open(file, framework='pt') as opened:
@@ -489,7 +503,7 @@ def _read_checkpoint(file: Path, fingerprint: str, trainings: Sequence[_Training
         found = state['fingerprint']
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{file} is no checkpoint of a training, or is damaged: {error}') from error
-    if found != fingerprint:
+    if found != mark:
         raise CheckpointError(
             f'{file} belongs to a training with another protocol, seed, split or other data; remove it to start anew'
         )
@@ -505,7 +519,7 @@ def _result(
     split: Split,
     protocol: Protocol,
     seed: int,
-    fingerprint: str,
+    mark: str,
     device: torch.device,
     card: Mapping[str, Any],
     record: Mapping[str, Any],
@@ -542,13 +556,10 @@ def _result(
                     for name in training.targets
                 },
                 'metrics': metrics,
-                'fingerprint': fingerprint,
+                'fingerprint': mark,
                 'device': device.type,
                 'threads': torch.get_num_threads(),
-                'versions': {
-                    'python': platform.python_version(),
-                    **{name: version(name) for name in ('aiida-cgcnn-elastic', 'numpy', 'pymatgen', 'torch')},
-                },
+                'versions': versions(),
             }
         ],
     }

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ['N_ELEMENTS', 'element_features', 'element_properties']
+__all__ = ['N_ELEMENTS', 'element_features', 'element_properties', 'more_element_properties']
 
 N_ELEMENTS = 118
 
@@ -75,6 +75,49 @@ def element_properties() -> dict[str, npt.NDArray[np.float64]]:
     return properties
 
 
+def more_element_properties() -> dict[str, npt.NDArray[np.float64]]:
+    """Return `element_properties` and more, for models that choose among many.
+
+    ``atomic_radius``, ``van_der_waals_radius`` (Angstrom), ``atomic_mass`` (u), ``mendeleev_number``, ``melting_point``
+    (K), ``bulk_modulus`` and ``shear_modulus`` (of the solid element, GPa), ``s_electrons`` to ``f_electrons`` (outside
+    the noble-gas core). Gaps are filled as in `element_properties`.
+    """
+    from pymatgen.core import Element
+
+    properties = element_properties()
+    of_element = {
+        'atomic_radius': lambda element: element.atomic_radius,
+        'van_der_waals_radius': lambda element: element.van_der_waals_radius,
+        'atomic_mass': lambda element: element.atomic_mass,
+        'mendeleev_number': lambda element: element.mendeleev_no,
+        'melting_point': lambda element: element.melting_point,
+        'bulk_modulus': lambda element: element.bulk_modulus,
+        'shear_modulus': lambda element: element.rigidity_modulus,
+    }
+    more = {name: np.full(N_ELEMENTS + 1, np.nan) for name in of_element}
+    more |= {f'{block}_electrons': np.full(N_ELEMENTS + 1, np.nan) for block in BLOCKS}
+    for number in range(1, N_ELEMENTS + 1):
+        element = Element.from_Z(number)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # pymatgen warns of every value that it does not have.
+            values = {name: get(element) for name, get in of_element.items()}
+        if number <= LAST_MEASURED:
+            values |= _outer_electrons(element.electronic_structure)
+        for name, value in values.items():
+            is_known = value is not None and (number <= LAST_MEASURED or name == 'atomic_mass')
+            more[name][number] = float(value) if is_known else np.nan
+    for values_of_all in more.values():
+        # Where no element of a group has a modulus or a melting point, they are gases: soft as solids.
+        for number in range(1, N_ELEMENTS + 1):
+            same = (properties['group'] == properties['group'][number]) & (
+                properties['block'] == properties['block'][number]
+            )
+            if np.isnan(values_of_all[same]).all():
+                values_of_all[number] = 0.0
+        _fill_from_homologues(values_of_all, properties['group'], properties['block'])
+    return {**properties, **more}
+
+
 def element_features() -> npt.NDArray[np.float32]:
     """Return the features of the elements that networks are trained on, shape (119, 84); row 0 is zero.
 
@@ -95,6 +138,15 @@ def element_features() -> npt.NDArray[np.float32]:
     features = np.concatenate(columns, axis=1)
     features[0] = 0.0
     return features.astype(np.float32)
+
+
+def _outer_electrons(structure: str) -> dict[str, int]:
+    """Return the electrons by block in a structure such as ``[Ar].3d6.4s2``."""
+    counts = {f'{block}_electrons': 0 for block in BLOCKS}
+    for shell in structure.split('.'):
+        if not shell.startswith('['):
+            counts[f'{shell[1]}_electrons'] += int(shell[2:])
+    return counts
 
 
 def _valence_electrons(number: int, group: int, block: str) -> int:

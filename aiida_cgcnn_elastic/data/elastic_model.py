@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +15,13 @@ from aiida_cgcnn_elastic.data.packed import PackedData
 __all__ = ('ElasticModelData',)
 
 _FORMAT = 'aiida-cgcnn-elastic model'
+_PLURALS = {'network': 'networks', 'boosting': 'boostings'}
 
 
 class ElasticModelData(PackedData):
-    """A trained network, or several: weights as safetensors and a model card as JSON. Never a pickle.
+    """A trained network, or several, also with boosted trees: safetensors and a model card as JSON. Never a pickle.
 
-    Attributes: ``name``, ``targets``, ``n_members``, ``members`` (architecture, targets and normalizer of each),
+    Attributes: ``name``, ``targets``, ``n_members``, ``members`` (kind, targets, architecture, ... of each),
     ``training`` (a record for each training: protocol, seed, split, data, metrics), ``content_sha256``.
     """
 
@@ -80,7 +82,9 @@ class ElasticModelData(PackedData):
 
     def get_description(self) -> str:
         """Return a line about the model, as ``verdi`` shows it."""
-        return f'{self.name}: {", ".join(self.targets)} by {self.base.attributes.get("n_members")} networks'
+        kinds = Counter(member.get('kind', 'network') for member in self.base.attributes.get('members'))
+        members = ' and '.join(f'{count} {_PLURALS.get(kind, kind)}' for kind, count in kinds.items())
+        return f'{self.name}: {", ".join(self.targets)} by {members}'
 
     def get_card(self) -> dict[str, Any]:
         """Return the model card."""

@@ -73,7 +73,7 @@ def predict_in_parts(
         run.report['resumed'] = True
         run.say(f'{parts.n_saved} crystals were predicted by an earlier run; continuing with the others')
     run.report['n_predicted'] = parts.n_saved
-    n_neighbors = models[0].members[0].network.architecture.n_neighbors
+    n_neighbors = models[0].members[0].n_neighbors
 
     with run.shown('predict', len(crystals)):
         while parts.n_saved < len(crystals):

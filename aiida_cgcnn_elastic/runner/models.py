@@ -41,7 +41,7 @@ def load_models(run: Run, names: Sequence[str]) -> list[ElasticModel]:
                     'sha256': sha256_of_files(folder / WEIGHTS_FILE, folder / CARD_FILE),
                 }
             )
-    neighbors = {member.network.architecture.n_neighbors for model in models for member in model.members}
+    neighbors = {member.n_neighbors for model in models for member in model.members}
     if len(neighbors) > 1:
         raise RunFailed(
             Status.MODEL_UNUSABLE, f'the models take graphs with different numbers of neighbors: {neighbors}'

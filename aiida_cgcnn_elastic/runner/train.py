@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,8 @@ def train(
     """Train on those of CRYSTALS that have log10_k_vrh or log10_g_vrh.
 
     Writes model.safetensors, model.json, history.json and predictions.parquet (material_id, part, target, true,
-    predicted) in OUTPUT. The checkpoint is removed when all is written.
+    predicted) in OUTPUT; of a cross-fitted blend also out_of_fold.parquet, the predictions by members that did not see
+    the crystal. The checkpoint is removed when all is written.
     """
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.labels import with_labels
@@ -81,7 +84,9 @@ def train(
         trained.model.save(output)
         write_json(output / 'history.json', trained.history)
         write_table(output / 'predictions.parquet', _predictions(trained, labelled, split))
-        _remove_checkpoint(folder)
+        if protocol.folds is not None:
+            write_table(output / 'out_of_fold.parquet', _out_of_fold(trained, labelled))
+        _remove_checkpoint(folder, protocol)
 
 
 def _protocol(name: str) -> Protocol:
@@ -125,9 +130,7 @@ def _train(
 ) -> TrainingResult:
     """Train, and turn the ways in which a training can end into statuses."""
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device
-    from aiida_cgcnn_elastic.cgcnn.training import CHECKPOINT_FILE, CheckpointError, Diverged, Interrupted
-    from aiida_cgcnn_elastic.cgcnn.training import train as train_network
-    from aiida_cgcnn_elastic.crystals.elements import element_features
+    from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Diverged, Interrupted
     from aiida_cgcnn_elastic.runner.labels import labels
 
     # The number of threads decides the last digits of a training, so it does not follow the machine.
@@ -136,15 +139,14 @@ def _train(
         run.report['machine'] = {'device': str(choose_device(device)), 'threads': threads}
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
-    run.report['resumed'] = run.options.resume and (folder / CHECKPOINT_FILE).is_file()
+    run.report['resumed'] = run.options.resume and any(folder.rglob('*.safetensors'))
     with run.stage('train'):
         try:
-            return train_network(
+            return _trainer(protocol)(
                 graphs,
                 labels(crystals),
                 split,
                 protocol,
-                element_features(),
                 seed=seed,
                 checkpoint=folder,
                 resume=run.options.resume,
@@ -163,6 +165,21 @@ def _train(
         except ValueError as error:
             # Graphs and protocol fit each other here, so what does not fit is the targets and the parts.
             raise RunFailed(Status.TARGETS_MISSING, str(error)) from error
+
+
+def _trainer(protocol: Protocol) -> Callable[..., TrainingResult]:
+    """Return what trains by the protocol, given what is known of the elements."""
+    from aiida_cgcnn_elastic.cgcnn.training import train as train_network
+    from aiida_cgcnn_elastic.crystals.elements import element_features, more_element_properties
+
+    features = element_features()
+    if protocol.folds is None:
+        return partial(train_network, element_features=features)
+
+    from aiida_cgcnn_elastic.baselines.features import property_table
+    from aiida_cgcnn_elastic.cgcnn.blend import train_blend
+
+    return partial(train_blend, element_features=features, element_table=property_table(more_element_properties()))
 
 
 def _record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any]) -> dict[str, Any]:
@@ -206,10 +223,43 @@ def _predictions(trained: TrainingResult, crystals: CrystalTable, split: Split) 
     return pa.concat_tables(tables)
 
 
-def _remove_checkpoint(folder: Path) -> None:
+def _out_of_fold(trained: TrainingResult, crystals: CrystalTable) -> pa.Table:
+    """Return what the members of a blend that did not see a crystal predict for it, one row for each target."""
+    import numpy as np
+    import pyarrow as pa
+
+    from aiida_cgcnn_elastic.cgcnn.blend import BlendResult
+    from aiida_cgcnn_elastic.runner.labels import labels
+
+    if not isinstance(trained, BlendResult):
+        raise TypeError('only a blend has predictions out of fold')
+    known_values = labels(crystals)
+    tables = []
+    for target, kinds in trained.out_of_fold.items():
+        true = known_values[target]
+        rows = np.flatnonzero((trained.fold >= 0) & np.isfinite(true))
+        tables.append(
+            pa.table(
+                {
+                    'material_id': crystals.arrow.column('material_id').take(pa.array(rows)),
+                    'fold': pa.array(trained.fold[rows], pa.int16()),
+                    'target': pa.array([target] * len(rows), pa.string()),
+                    'true': true[rows],
+                    **{kind: values[rows] for kind, values in kinds.items()},
+                }
+            )
+        )
+    return pa.concat_tables(tables)
+
+
+def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
     """Remove the checkpoint of a training that is complete, and its folder where nothing else is in it."""
     from aiida_cgcnn_elastic.cgcnn.training import CHECKPOINT_FILE
 
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    if protocol.folds is not None:
+        from aiida_cgcnn_elastic.cgcnn.blend import remove_checkpoint
+
+        remove_checkpoint(folder, protocol.folds)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

@@ -303,11 +303,11 @@ def test_impossible_protocols_are_refused(values, message):
 
 
 def test_protocols_survive_their_dicts():
-    for name in ('paper', 'fast'):
+    for name in ('paper', 'fast', 'accurate'):
         protocol = Protocol.from_name(name)
         assert protocol.name == name
         assert Protocol.from_dict(protocol.to_dict()) == protocol
-    with pytest.raises(ValueError, match=r"no protocol 'quick'; there are \['fast', 'paper'\]"):
+    with pytest.raises(ValueError, match=r"no protocol 'quick'; there are \['accurate', 'fast', 'paper'\]"):
         Protocol.from_name('quick')
 
 

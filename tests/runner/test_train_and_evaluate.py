@@ -158,3 +158,29 @@ def test_evaluate_needs_one_thing_or_the_other(
         done = invoke('evaluate', *arguments, *output)
         assert done.status == 2
         assert 'either' in done.report['message']
+
+
+def test_a_blend_is_trained_stopped_and_used(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
+    protocol = tmp_path / 'protocol.json'
+    recipe = {**TINY, 'keep': 'last', 'folds': 2, 'boosting': {'n_trees': 20, 'max_depth': 2, 'learning_rate': 0.3}}
+    protocol.write_text(json.dumps(recipe))
+    options = [crystals_file, '--protocol', protocol]
+    stopped = invoke('train', *options, '--output', tmp_path / 'a', '--max-seconds', 1e-3)
+    assert stopped.status == 20, stopped.output
+    done = invoke('train', *options, '--output', tmp_path / 'a', '--resume')
+    whole = invoke('train', *options, '--output', tmp_path / 'b')
+    assert done.status == whole.status == 0, done.output + whole.output
+    left = ['history.json', 'model.json', 'model.safetensors', 'out_of_fold.parquet', 'predictions.parquet']
+    for folder in (tmp_path / 'a', tmp_path / 'b'):
+        assert sorted(path.name for path in folder.iterdir()) == left
+    assert (tmp_path / 'a' / 'model.safetensors').read_bytes() == (tmp_path / 'b' / 'model.safetensors').read_bytes()
+
+    frame = pq.read_table(tmp_path / 'a' / 'out_of_fold.parquet').to_pandas()
+    assert len(frame) == 2 * done.report['n_by_part']['train']
+    kept = frame[frame['target'] == 'log10_k_vrh']
+    error = np.abs(kept['blend'] - kept['true']).mean()
+    assert error == pytest.approx(done.report['metrics']['log10_k_vrh']['out_of_fold']['mae'])
+
+    predicted = invoke('predict', crystals_file, '--model', tmp_path / 'a', '--output', tmp_path / 'out.parquet')
+    assert predicted.status == 0, predicted.output
+    assert pq.read_table(tmp_path / 'out.parquet').column('log10_k_vrh_std').null_count == 0

@@ -1,0 +1,1 @@
+"""Regressors other than networks: gradient boosting on statistics of structure and composition."""

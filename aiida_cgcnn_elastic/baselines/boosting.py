@@ -1,0 +1,171 @@
+"""Gradient boosting of decision trees (XGBoost), for one target, kept as bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ['BoostedTrees', 'Boosting', 'Stopped']
+
+_UBJSON_OBJECT = b'{'
+"""Universal Binary JSON, XGBoost's own format, begins so; a pickle does not."""
+
+
+class Stopped(Exception):  # noqa: N818 - an event, not an error
+    """The boosting was stopped before all trees were grown."""
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """A recipe for gradient boosting that minimises the absolute error.
+
+    Attributes
+    ----------
+    n_trees, max_depth : int
+    learning_rate : float
+        Weight of every tree.
+    row_fraction, column_fraction : float
+        Of the crystals and of the features that each tree sees, drawn at random.
+    min_crystals : int
+        In a leaf.
+    n_bins : int
+        That the values of a feature are sorted into before trees split them.
+    l2 : float
+        Penalty of the leaves' values.
+    """
+
+    n_trees: int = 900
+    max_depth: int = 6
+    learning_rate: float = 0.04
+    row_fraction: float = 0.7
+    column_fraction: float = 0.15
+    min_crystals: int = 3
+    n_bins: int = 64
+    l2: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ('n_trees', 'max_depth', 'min_crystals', 'n_bins'):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f'{name} of boosting is {value!r}; expected a whole number of at least 1')
+        for name, is_allowed, expected in (
+            ('learning_rate', lambda x: 0 < x <= 1, 'above 0 and up to 1'),
+            ('row_fraction', lambda x: 0 < x <= 1, 'above 0 and up to 1'),
+            ('column_fraction', lambda x: 0 < x <= 1, 'above 0 and up to 1'),
+            ('l2', lambda x: 0 <= x < float('inf'), 'from 0'),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not is_allowed(value):
+                raise ValueError(f'{name} of boosting is {value!r}; expected a number {expected}')
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Boosting:
+        """Return the recipe with these values, and the defaults where one is not given.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value impossible.
+        """
+        allowed = [item.name for item in fields(cls)]
+        if unknown := sorted(set(values) - set(allowed)):
+            raise ValueError(f'unknown keys of boosting: {unknown}; allowed are {allowed}')
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+class BoostedTrees:
+    """Trained trees.
+
+    Parameters
+    ----------
+    content : bytes
+        What `content` of other trees gave: XGBoost's UBJSON, compressed by zlib.
+
+    Raises
+    ------
+    ValueError
+        If that is not what the bytes are.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        import xgboost
+
+        try:
+            raw = zlib.decompress(content)
+        except zlib.error as error:
+            raise ValueError(f'the trees are damaged: {error}') from error
+        if not raw.startswith(_UBJSON_OBJECT):
+            raise ValueError('the trees are not in the UBJSON format of XGBoost')
+        try:
+            self._booster = xgboost.Booster(model_file=bytearray(raw))
+        except xgboost.core.XGBoostError as error:
+            raise ValueError(f'XGBoost cannot read the trees: {str(error).splitlines()[0]}') from error
+        self.content = content
+
+    @classmethod
+    def fit(
+        cls,
+        features: npt.NDArray[np.float32],
+        values: npt.NDArray[np.float64],
+        recipe: Boosting,
+        *,
+        seed: int,
+        threads: int = 1,
+        stop: Callable[[], bool] | None = None,
+    ) -> BoostedTrees:
+        """Grow trees on (n, f) features and (n,) values.
+
+        The same arguments give the same bytes. ``stop`` is asked after every tree.
+
+        Raises
+        ------
+        Stopped
+            If ``stop`` said so.
+        """
+        import xgboost
+
+        parameters = {
+            'objective': 'reg:absoluteerror',
+            'tree_method': 'hist',
+            'eta': recipe.learning_rate,
+            'max_depth': recipe.max_depth,
+            'subsample': recipe.row_fraction,
+            'colsample_bytree': recipe.column_fraction,
+            'max_bin': recipe.n_bins,
+            'min_child_weight': recipe.min_crystals,
+            'lambda': recipe.l2,
+            'seed': seed,
+            'nthread': threads,
+            'verbosity': 0,
+        }
+        booster = xgboost.Booster(parameters, [data := xgboost.DMatrix(features, values, nthread=threads)])
+        for tree in range(recipe.n_trees):
+            if stop is not None and stop():
+                raise Stopped(f'stopped after {tree} of {recipe.n_trees} trees')
+            booster.update(data, tree)
+        return cls(zlib.compress(bytes(booster.save_raw('ubj')), 9))
+
+    @property
+    def n_features(self) -> int:
+        """Return the number of features that the trees take."""
+        return self._booster.num_features()
+
+    def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
+        """Return the (n,) predictions from (n, f) features; the number of threads does not change them."""
+        import xgboost
+
+        if features.shape[1] != self.n_features:
+            raise ValueError(f'{features.shape[1]} features, but the trees take {self.n_features}')
+        if not len(features):
+            return np.zeros(0)
+        self._booster.set_param({'nthread': threads})
+        return self._booster.predict(xgboost.DMatrix(features, nthread=threads)).astype(np.float64)

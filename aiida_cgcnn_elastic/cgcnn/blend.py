@@ -1,0 +1,352 @@
+"""A cross-fitted blend of networks and gradient boosting.
+
+The training part is divided at random into folds. For each fold a network and a boosting learn from the others and
+predict it, so every crystal has a prediction by models that never saw it. From these out-of-fold predictions alone
+follow the weights of the blend and its error (Wolpert, Neural Networks 5, 241 (1992)): trees fit their own crystals far
+better than networks do, and would be trusted too much otherwise. The model is all networks and all boostings together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import torch
+from safetensors.torch import save as save_tensors
+
+from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Stopped
+from aiida_cgcnn_elastic.baselines.features import structure_features
+
+from .graphs import CrystalGraphs
+from .inference import choose_device, predict_graphs
+from .metrics import all_metrics, mae
+from .model import BoostingMember, ElasticModel, Member, write_atomically
+from .protocol import Protocol
+from .splits import Split
+from .training import (
+    CHECKPOINT_FILE,
+    CITATION,
+    CheckpointError,
+    Interrupted,
+    TrainingResult,
+    check_arguments,
+    fingerprint,
+    train,
+    versions,
+)
+
+__all__ = ['BlendResult', 'blend_weight', 'folds', 'remove_checkpoint', 'train_blend']
+
+Columns = dict[str, npt.NDArray[np.float64]]
+
+KINDS = ('network', 'boosting')
+
+
+@dataclasses.dataclass(frozen=True)
+class BlendResult(TrainingResult):
+    """What came of a cross-fitted training.
+
+    Attributes
+    ----------
+    fold : (m,) int64
+        Of every crystal of the training part, -1 for others.
+    out_of_fold : dict
+        ``{target: {'network' | 'boosting' | 'blend': (m,) float64}}``: predictions by models that did not see the
+        crystal; NaN outside the training part.
+    """
+
+    fold: npt.NDArray[np.int64]
+    out_of_fold: dict[str, Columns]
+
+
+def folds(n: int, n_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return the fold of each of ``n`` rows: as many in each as can be, at random."""
+    result = np.empty(n, dtype=np.int64)
+    result[np.random.default_rng([seed, n_folds]).permutation(n)] = np.arange(n) % n_folds
+    return result
+
+
+def blend_weight(
+    true: npt.NDArray[np.float64], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> float:
+    """Return the weight ``w`` from 0 to 1 for which ``w first + (1 - w) second`` has the least mean absolute error.
+
+    The error is ``sum |w a - b|`` with ``a = first - second`` and ``b = true - second``, so the best weight is the
+    median of ``b / a``, weighted by ``|a|``; as the sum is convex, what is beyond the ends goes to the nearer end.
+    """
+    difference, wanted = first - second, true - second
+    differs = difference != 0
+    if not differs.any():
+        return 0.5
+    ratios, masses = wanted[differs] / difference[differs], np.abs(difference[differs])
+    order = np.argsort(ratios, kind='stable')
+    reached = np.cumsum(masses[order])
+    median = ratios[order][np.searchsorted(reached, reached[-1] / 2)]
+    return float(np.clip(median, 0.0, 1.0))
+
+
+def train_blend(
+    graphs: CrystalGraphs,
+    targets: Mapping[str, npt.NDArray[np.float64]],
+    split: Split,
+    protocol: Protocol,
+    element_features: npt.NDArray[Any],
+    element_table: npt.NDArray[np.float64],
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    max_seconds: float | None = None,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    device: str = 'auto',
+    threads: int = 1,
+    card: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> BlendResult:
+    """Train a cross-fitted blend.
+
+    Only the training part decides anything; the validation and test parts are evaluated.
+
+    Parameters
+    ----------
+    element_table : (119, p) array
+        See `baselines.features.property_table`; kept in the model.
+    checkpoint : Path, optional
+        Folder for what is finished: a folder for each network, a file for each boosting.
+    progress : callable, optional
+        Called with the numbers of steps done and in all: a thousand for each network and each boosting.
+
+    The other parameters, and what is raised, are those of `train`.
+    """
+    if protocol.folds is None or protocol.boosting is None:
+        raise ValueError('the protocol has no folds and no boosting: it is not one of a blend')
+    columns, split = check_arguments(graphs, targets, split, protocol)
+    rows = split['train'][np.isfinite([values[split['train']] for values in columns.values()]).any(axis=0)]
+    if len(rows) < 2 * protocol.folds:
+        raise ValueError(f'{len(rows)} crystals with targets are too few for {protocol.folds} folds')
+    fold = np.full(len(graphs), -1, dtype=np.int64)
+    fold[rows] = folds(len(rows), protocol.folds, seed)
+
+    deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    run = _Run(
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        resume=resume,
+        is_over=lambda: time.monotonic() >= deadline or (stop is not None and stop()),
+        progress=progress,
+        n_steps=2 * protocol.folds,
+        device=device,
+        threads=threads,
+    )
+    mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table)
+    single = dataclasses.replace(protocol, folds=None, boosting=None)
+    _, features = structure_features(graphs, element_table)
+    networks: list[Member] = []
+    boostings: list[BoostingMember] = []
+    history: list[dict[str, Any]] = []
+    out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*KINDS, 'blend')} for name in columns}
+    for index in range(protocol.folds):
+        inside, outside = rows[fold[rows] != index], rows[fold[rows] == index]
+        trained = run.network(index, graphs, columns, inside, single, element_features, seed + index)
+        history += [{'fold': index, **entry} for entry in trained.history]
+        boosting = run.boosting(index, mark, features, columns, inside, protocol, element_table, seed + index)
+        networks += [member for member in trained.model.members if isinstance(member, Member)]
+        boostings.append(boosting)
+        for kind, model in zip(KINDS, (trained.model, ElasticModel([boosting], {})), strict=True):
+            predicted = predict_graphs([model], graphs.select(outside), device=device, threads=threads)
+            for name in columns:
+                out_of_fold[name][kind][outside] = predicted[name]
+
+    blend = {}
+    for name, values in columns.items():
+        kinds = out_of_fold[name]
+        known = rows[np.isfinite(values[rows])]
+        weight = blend_weight(values[known], kinds['network'][known], kinds['boosting'][known])
+        kinds['blend'] = weight * kinds['network'] + (1 - weight) * kinds['boosting']
+        blend[name] = {
+            'weights': {'network': weight, 'boosting': 1 - weight},
+            'out_of_fold_mae': {kind: mae(values[known], kinds[kind][known]) for kind in kinds},
+        }
+    model = _blended(networks, boostings, {name: entry['weights']['network'] for name, entry in blend.items()})
+    predictions, metrics = _evaluate(model, graphs, columns, split, out_of_fold, device, threads)
+    model.card = {
+        'name': protocol.name,
+        'citation': CITATION,
+        **(card or {}),
+        'training': [
+            {
+                **(record or {}),
+                'protocol': protocol.to_dict(),
+                'seed': seed,
+                'n_crystals': {part: len(members) for part, members in split.items()},
+                'blend': blend,
+                'metrics': metrics,
+                'fingerprint': mark,
+                'device': choose_device(device).type,
+                'threads': threads,
+                'versions': versions('xgboost'),
+            }
+        ],
+    }
+    return BlendResult(model, history, metrics, predictions, fold, out_of_fold)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """How members are trained, one after the other, and where what is finished is kept."""
+
+    checkpoint: Path | None
+    resume: bool
+    is_over: Callable[[], bool]
+    progress: Callable[[int, int], None] | None
+    n_steps: int
+    device: str
+    threads: int
+
+    def network(
+        self,
+        index: int,
+        graphs: CrystalGraphs,
+        columns: Columns,
+        rows: npt.NDArray[np.int64],
+        protocol: Protocol,
+        element_features: npt.NDArray[Any],
+        seed: int,
+    ) -> TrainingResult:
+        """Train the network that does not see a fold, or read it where it is finished."""
+        return train(
+            graphs,
+            columns,
+            {'train': rows},
+            protocol,
+            element_features,
+            seed=seed,
+            checkpoint=None if self.checkpoint is None else self.checkpoint / f'network-{index}',
+            resume=self.resume,
+            stop=self.is_over,
+            progress=lambda done, total: self._tell(2 * index, done / total),
+            device=self.device,
+            threads=self.threads,
+        )
+
+    def boosting(
+        self,
+        index: int,
+        mark: str,
+        features: npt.NDArray[np.float32],
+        columns: Columns,
+        rows: npt.NDArray[np.int64],
+        protocol: Protocol,
+        element_table: npt.NDArray[np.float64],
+        seed: int,
+    ) -> BoostingMember:
+        """Train the boosting that does not see a fold, or read it where it is finished."""
+        assert protocol.boosting is not None
+        trees = []
+        for number, (name, values) in enumerate(columns.items()):
+            file = None if self.checkpoint is None else self.checkpoint / f'boosting-{index}-{name}.safetensors'
+            if self.resume and file is not None and file.exists():
+                trees.append(_read_trees(file, mark))
+                continue
+            known = rows[np.isfinite(values[rows])]
+            try:
+                fitted = BoostedTrees.fit(
+                    features[known],
+                    values[known],
+                    protocol.boosting,
+                    seed=seed,
+                    threads=self.threads,
+                    stop=self.is_over,
+                )
+            except Stopped as stopped:
+                raise Interrupted(f'the boosting of fold {index} was {stopped}', self.checkpoint) from stopped
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                content = torch.from_numpy(np.frombuffer(fitted.content, dtype=np.uint8).copy())
+                write_atomically(file, save_tensors({'trees': content}, metadata={'fingerprint': mark}))
+            trees.append(fitted)
+            self._tell(2 * index + 1, (number + 1) / len(columns))
+        return BoostingMember(tuple(trees), tuple(columns), element_table, protocol.n_neighbors)
+
+    def _tell(self, step: int, fraction: float) -> None:
+        """Say how far the training is, with a step halfway through."""
+        if self.progress is not None:
+            self.progress(round(1000 * (step + fraction)), 1000 * self.n_steps)
+
+
+def remove_checkpoint(folder: Path, n_folds: int) -> None:
+    """Remove what `train_blend` kept in a folder."""
+    for index in range(n_folds):
+        network = folder / f'network-{index}'
+        (network / CHECKPOINT_FILE).unlink(missing_ok=True)
+        if network.is_dir() and not any(network.iterdir()):
+            network.rmdir()
+        for file in folder.glob(f'boosting-{index}-*.safetensors'):
+            file.unlink()
+
+
+def _read_trees(file: Path, mark: str) -> BoostedTrees:
+    """Return trees that were finished before."""
+    try:
+        with safetensors.safe_open(file, framework='np') as opened:
+            found = (opened.metadata() or {})['fingerprint']
+            trees = BoostedTrees(opened.get_tensor('trees').tobytes())
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f'{file} holds no trees, or is damaged: {error}') from error
+    if found != mark:
+        raise CheckpointError(
+            f'{file} belongs to a training with another protocol, seed, split or other data; remove it to start anew'
+        )
+    return trees
+
+
+def _blended(
+    networks: list[Member], boostings: list[BoostingMember], network_weights: Mapping[str, float]
+) -> ElasticModel:
+    """Return the model of all members, weighed so that their mean weight is 1."""
+
+    def weights(member: Member | BoostingMember, is_network: bool) -> tuple[float, ...]:
+        return tuple(
+            2 * (network_weights[name] if is_network else 1 - network_weights[name]) for name in member.targets
+        )
+
+    return ElasticModel(
+        [
+            *(dataclasses.replace(member, weights=weights(member, True)) for member in networks),
+            *(dataclasses.replace(member, weights=weights(member, False)) for member in boostings),
+        ],
+        {},
+    )
+
+
+def _evaluate(
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    columns: Columns,
+    split: Split,
+    out_of_fold: Mapping[str, Columns],
+    device: str,
+    threads: int,
+) -> tuple[Columns, dict[str, dict[str, dict[str, Any]]]]:
+    """Return the predictions of all crystals of the split and the metrics by part, and those out of fold."""
+    used = np.sort(np.concatenate(list(split.values())))
+    predicted = predict_graphs([model], graphs.select(used), device=device, threads=threads)
+    predictions: Columns = {}
+    metrics: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, values in columns.items():
+        predictions[name] = np.full(len(graphs), np.nan)
+        predictions[name][used] = predicted[name]
+        known = {part: rows[np.isfinite(values[rows])] for part, rows in split.items()}
+        metrics[name] = {
+            part: all_metrics(values[rows], predictions[name][rows]) for part, rows in known.items() if len(rows)
+        }
+        rows = known['train']
+        metrics[name]['out_of_fold'] = all_metrics(values[rows], out_of_fold[name]['blend'][rows])
+    return predictions, metrics

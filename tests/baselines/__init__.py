@@ -1,0 +1,1 @@
+"""Tests of the regressors other than networks."""
