@@ -9,6 +9,7 @@ is shown also with its networks alone and its boostings alone.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
@@ -52,10 +53,11 @@ def main() -> None:
         else:
             elements = property_table(more_element_properties())
             model = train_blend(graphs, targets, split, protocol, element_features(), elements, **common).model
+            unweighted = [dataclasses.replace(member, weights=None) for member in model.members]
             variants = {
                 name: model.members,
-                f'{name}, networks': [member for member in model.members if isinstance(member, Member)],
-                f'{name}, boostings': [member for member in model.members if not isinstance(member, Member)],
+                f'{name}, networks': [member for member in unweighted if isinstance(member, Member)],
+                f'{name}, boostings': [member for member in unweighted if not isinstance(member, Member)],
             }
         seconds = time.perf_counter() - start
         for label, members in variants.items():
