@@ -2,7 +2,7 @@
 """Train a model of K and G on Matbench, as the study did, and compare with its errors.
 
     verdi run examples/train_matbench.py --test-fold 4
-    verdi run examples/train_matbench.py PATHS...
+    verdi run examples/train_matbench.py --no-test --output FOLDER PATHS...
 
 PATHS are matminer's files of matbench_log_gvrh and matbench_log_kvrh, or the folder that has both. Without, they are
 taken from where matminer keeps its data sets; matminer downloads them if they are not there.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from aiida_cgcnn_elastic.cli.inputs import all_cores, ingest_builder
+from aiida_cgcnn_elastic.cli.inputs import ingest_builder
 from aiida_cgcnn_elastic.cli.launch import DaemonNotRunningError, check_daemon, launch
 from aiida_cgcnn_elastic.cli.releases import find_matbench, get_matbench
 from aiida_cgcnn_elastic.cli.report import failure_text, metrics_table, reuse_text, stages_table
@@ -34,13 +34,22 @@ STUDY = {
 @click.argument('paths', nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option('--protocol', default='paper', show_default=True, help='Protocol of the training.')
 @click.option('--test-fold', type=click.IntRange(0, 4), help="Matbench's fold to test on; a random tenth if not given.")
+@click.option('--no-test', is_flag=True, help='Keep no crystal for testing, as for the shipped models.')
 @click.option('--seed', default=0, show_default=True, help='Seed of the split, the weights and the batches.')
 @click.option('--output', type=click.Path(file_okay=False, path_type=Path), help='Write the model to this folder.')
 @click.option('--daemon', is_flag=True, help='Submit to the daemon instead of running here.')
 def main(
-    paths: tuple[Path, ...], protocol: str, test_fold: int | None, seed: int, output: Path | None, daemon: bool
+    paths: tuple[Path, ...],
+    protocol: str,
+    test_fold: int | None,
+    no_test: bool,
+    seed: int,
+    output: Path | None,
+    daemon: bool,
 ) -> None:
     """Train a model and print its errors."""
+    if no_test and test_fold is not None:
+        sys.exit('Error: --no-test and --test-fold exclude each other.')
     # 1. A profile, the computer `localhost`, the code `cgcnn-elastic`, and caching.
     profile = load_default_profile()
     if daemon:
@@ -68,9 +77,9 @@ def main(
     split = None
     if test_fold is not None:
         split = {'method': 'column', 'column': 'matbench_fold', 'test': [test_fold], 'validation': 0.1}
-    builder = TrainWorkChain.get_builder_from_protocol(
-        code, crystals, protocol, options=all_cores(), split=split, seed=seed
-    )
+    elif no_test:
+        split = {'method': 'fraction', 'validation': 0.1, 'test': 0}
+    builder = TrainWorkChain.get_builder_from_protocol(code, crystals, protocol, split=split, seed=seed)
     start = time.perf_counter()
     training = launch(builder, daemon=daemon)
     if not training.is_finished_ok:
