@@ -59,19 +59,19 @@ builder = ScreenWorkChain.get_builder_from_protocol(
 )
 
 daemon = get_manager().get_daemon_client()
-daemon.start_daemon()
+daemon.start_daemon(timeout=60)
 node = submit(builder)
 
 # Halfway: the first shard is recorded, and the second is just being started.
 wait(lambda: n_recorded() >= SHARD_SIZE, SECONDS_TO_FINISH)
 wait(lambda: len([child for child in node.called if isinstance(child, orm.WorkChainNode)]) >= 2, SECONDS_TO_FINISH)
-workers = [psutil.Process(int(pid)) for pid in daemon.get_worker_info()['info']]
+workers = [psutil.Process(int(pid)) for pid in daemon.get_worker_info(timeout=60)['info']]
 for worker in workers:
     worker.kill()
 n_when_killed = n_recorded()
-daemon.stop_daemon(wait=True)
+daemon.stop_daemon(wait=True, timeout=60)
 psutil.wait_procs(workers, timeout=30)
-daemon.start_daemon()
+daemon.start_daemon(timeout=60)
 wait(lambda: node.is_terminated, SECONDS_TO_FINISH)
 
 group = PredictionsGroup.collection.get(label='killed')
