@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
 from aiida import orm
 from aiida.engine import submit
 from aiida.manage import get_manager
+from aiida.orm import ProcessNode
 
 from aiida_cgcnn_elastic.cli.inputs import find_model
 from aiida_cgcnn_elastic.cli.setup import setup_localhost
@@ -40,11 +42,17 @@ def n_recorded() -> int:
 
 
 def wait(until, seconds: float) -> None:
-    """Wait until a condition holds, or fail."""
+    """Wait until a condition holds, or fail, saying which processes hang and what the broker and the daemon do."""
     end = time.monotonic() + seconds
     while not until():
         if time.monotonic() > end:
-            raise TimeoutError(f'not within {seconds} s')
+            states = [
+                (node.pk, node.process_label, node.process_state)
+                for node in orm.QueryBuilder().append(ProcessNode).all(flat=True)
+            ]
+            status = get_manager().get_broker().probe_service_status()
+            log = Path(daemon.daemon_log_file).read_text(encoding='utf-8')[-4000:]
+            raise TimeoutError(f'not within {seconds} s: {states}\nbroker: {status}\ndaemon: {log}')
         time.sleep(0.1)
 
 
