@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from aiida import orm
 from aiida.manage.caching import get_use_cache
 from aiida.manage.configuration import get_config
 
+from aiida_cgcnn_elastic import pretrained
 from aiida_cgcnn_elastic.cli.setup import CACHED_PROCESSES, find_executable, setup_localhost
 
 
@@ -79,9 +81,10 @@ def test_caching_that_the_profile_forbids_stays_off(aiida_profile):
 def test_models_lists_the_shipped_ones_with_their_errors(cli):
     result = cli('models')
     assert result.exit_code == 0, result.output
-    paper = [line.split() for line in result.output.splitlines() if line.startswith('paper')]
-    assert {row[1] for row in paper} == {'log10_g_vrh', 'log10_k_vrh'}
-    assert all(0.03 < float(row[-2]) < 0.15 for row in paper)
+    rows = [line.split() for line in result.output.splitlines()[2:]]
+    targets = ('log10_g_vrh', 'log10_k_vrh')
+    assert {(row[0], row[1]) for row in rows} == set(itertools.product(pretrained.available(), targets))
+    assert all(0.03 < float(row[-2]) < 0.15 for row in rows)
 
 
 def test_command_line_is_quick_to_start():
