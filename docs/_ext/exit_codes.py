@@ -16,7 +16,7 @@ class ExitCodes(Directive):
 
     def run(self):
         factory = WorkflowFactory if 'workchain' in self.options else CalculationFactory
-        codes = factory(self.arguments[0]).spec().exit_codes.values()
+        codes = factory(self.arguments[0]).spec().exit_codes.items()
         table = nodes.table(classes=['exit-codes'])
         group = nodes.tgroup(cols=3)
         table += group
@@ -26,8 +26,9 @@ class ExitCodes(Directive):
         group += head
         group += body
         head += _row(nodes.Text('status'), nodes.Text('label'), nodes.Text('meaning'))
-        for code in sorted((code for code in codes if code.status not in AIIDA_OWN), key=lambda code: code.status):
-            body += _row(nodes.Text(str(code.status)), nodes.literal(text=code.label), nodes.Text(code.message))
+        own = [(label, code) for label, code in codes if code.status not in AIIDA_OWN]
+        for label, code in sorted(own, key=lambda item: item[1].status):
+            body += _row(nodes.Text(str(code.status)), nodes.literal(text=label), nodes.Text(code.message))
         return [table]
 
 
