@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from aiida_cgcnn_elastic.baselines.boosting import Boosting
@@ -134,20 +134,23 @@ class Protocol:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
-        """Return the protocol with these values, and the study's where one is not given.
+        """Return the protocol with these values, and where one is not given, that of the protocol named by ``base``.
+
+        The base is ``paper``, the study's, if not given.
 
         Raises
         ------
         ValueError
             If a key is unknown (the message lists those there are) or a value impossible.
         """
-        allowed = [item.name for item in fields(cls)]
+        allowed = [*(item.name for item in fields(cls)), 'base']
         if unknown := sorted(set(values) - set(allowed)):
             raise ValueError(f'unknown keys of the protocol: {unknown}; allowed are {allowed}')
         given = {'name': 'custom', **values}
+        base = cls.from_name(given.pop('base', 'paper'))
         if isinstance(given.get('boosting'), Mapping):
             given['boosting'] = Boosting.from_dict(given['boosting'])
-        return cls(**given)
+        return replace(base, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what only cross-fitted protocols have is left out of the others."""

@@ -79,8 +79,9 @@ class TrainingResult:
     model : ElasticModel
     history : list of dict
         One entry for each epoch of each network: ``targets``, ``epoch`` (from 1), ``learning_rate``, ``train_loss`` (of
-        the standardised targets, while training), ``validation`` and ``test`` (``{target: metrics}`` at the end of the
-        epoch), ``is_kept`` (so far).
+        the standardised targets, while training), ``train`` (``{target: {n, mae, rmse, r2}}`` of the predictions that
+        were made while training, each batch before it was learned from), ``validation`` and ``test`` (``{target:
+        metrics}`` at the end of the epoch), ``is_kept`` (so far).
     metrics : dict
         ``{target: {part: metrics}}`` of the model kept, in log10(GPa).
     predictions : dict
@@ -240,6 +241,7 @@ class _Training:
         self.batch = 0
         self.loss_sum = 0.0
         self.loss_count = 0
+        self.train_sums = _no_sums(len(self.targets))
         self.history: list[dict[str, Any]] = []
         self.least_error = math.inf
         self.kept = self._state()
@@ -290,6 +292,7 @@ class _Training:
             'batch': self.batch,
             'loss_sum': self.loss_sum,
             'loss_count': self.loss_count,
+            'train_sums': self.train_sums.tolist(),
             'history': self.history,
             'least_error': self.least_error if math.isfinite(self.least_error) else None,
         }
@@ -312,6 +315,7 @@ class _Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), 'state': moments})
         self.epoch, self.batch = values['epoch'], values['batch']
         self.loss_sum, self.loss_count = values['loss_sum'], values['loss_count']
+        self.train_sums = np.array(values.get('train_sums', self.train_sums))
         self.history = values['history']
         self.least_error = math.inf if values['least_error'] is None else values['least_error']
 
@@ -324,7 +328,8 @@ class _Training:
         for group in self.optimizer.param_groups:
             group['lr'], group['betas'] = rate, (decay, group['betas'][1])
         self.network.train()
-        errors = self.network(batch)[is_known] - true[is_known]
+        predicted = self.network(batch)
+        errors = predicted[is_known] - true[is_known]
         loss = errors.square().mean() if self.protocol.loss == 'mse' else errors.abs().mean()
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -340,6 +345,7 @@ class _Training:
             self._update_average()
         self.loss_sum += value * len(rows)
         self.loss_count += len(rows)
+        self.train_sums += _sums(predicted.detach(), true, is_known)
 
     def _rate_and_decay(self, step: int) -> tuple[float, float]:
         """Return the learning rate and the decay of Adam's first moment for a batch of this training."""
@@ -389,12 +395,17 @@ class _Training:
                 'epoch': self.epoch + 1,
                 'learning_rate': self._rate_and_decay(self.n_batches_done - 1)[0],
                 'train_loss': self.loss_sum / self.loss_count,
+                'train': {
+                    name: _metrics_of_sums(sums, std)
+                    for name, sums, std in zip(self.targets, self.train_sums.T, self.normalizer.std, strict=True)
+                },
                 **metrics,
                 'is_kept': is_best,
             }
         )
         self.epoch += 1
         self.batch, self.loss_sum, self.loss_count = 0, 0.0, 0
+        self.train_sums = _no_sums(len(self.targets))
 
     def _evaluate(self, model: ElasticModel, part: str) -> dict[str, dict[str, Any]]:
         """Return the metrics of every target in a part."""
@@ -415,6 +426,31 @@ class _Training:
         """Return a copy of the weights that would be kept now."""
         source = self.network if self.average is None else self.average
         return {name: tensor.detach().cpu().clone() for name, tensor in source.state_dict().items()}
+
+
+def _no_sums(n_targets: int) -> npt.NDArray[np.float64]:
+    """Return what `_sums` gives for no crystal."""
+    return np.zeros((5, n_targets))
+
+
+def _sums(predicted: Tensor, true: Tensor, is_known: Tensor) -> npt.NDArray[np.float64]:
+    """Return number, absolute and squared errors, values and squared values, each summed for every target."""
+    value = torch.where(is_known, true, 0).double()
+    error = torch.where(is_known, predicted.double(), 0) - value
+    terms = [is_known.double(), error.abs(), error.square(), value, value.square()]
+    return torch.stack([term.sum(dim=0) for term in terms]).cpu().numpy()
+
+
+def _metrics_of_sums(sums: npt.NDArray[np.float64], std: float) -> dict[str, float | int | None]:
+    """Return the metrics of a target, in its unit, from sums over its standardised values."""
+    n, absolute, squared, value, squared_value = sums
+    spread = squared_value - value**2 / n
+    return {
+        'n': int(n),
+        'mae': float(absolute / n * std),
+        'rmse': float(np.sqrt(squared / n) * std),
+        'r2': float(1 - squared / spread) if spread > 0 else None,
+    }
 
 
 def _one_cycle(step: int, total: int) -> tuple[float, float]:

@@ -189,6 +189,35 @@ def test_resuming_without_a_checkpoint_starts(run, tmp_path):
     assert run(checkpoint=tmp_path, resume=True).history == run().history
 
 
+@pytest.mark.parametrize('stopped', [False, True])
+def test_history_has_the_errors_of_the_training_part(run, targets, split, tmp_path, stopped):
+    """The loss of this protocol is the squared error of standardised targets, so it tells error and R2."""
+    holes = {name: values.copy() for name, values in targets.items()}
+    holes['log10_g_vrh'][split['train'][:5]] = np.nan
+    arguments = {'targets': holes, 'checkpoint': tmp_path}
+    if stopped:
+        with pytest.raises(Interrupted):
+            run(**arguments, stop=stop_after(2))
+    result = run(**arguments, resume=stopped)
+    for entry in result.history:
+        (name,) = entry['targets']
+        known = holes[name][split['train']]
+        known = known[np.isfinite(known)]
+        train_errors = entry['train'][name]
+        assert train_errors['n'] == len(known)
+        assert train_errors['rmse'] == pytest.approx(known.std() * entry['train_loss'] ** 0.5, rel=1e-5)
+        assert train_errors['r2'] == pytest.approx(1 - entry['train_loss'], rel=1e-5)
+        assert 0.5 * train_errors['rmse'] < train_errors['mae'] <= train_errors['rmse']
+
+
+def test_protocol_takes_what_is_not_given_from_its_base():
+    fast = Protocol.from_name('fast')
+    assert Protocol.from_dict({'base': 'fast', 'epochs': 5}) == dataclasses.replace(fast, name='custom', epochs=5)
+    assert Protocol.from_dict({'base': 'accurate', 'folds': 3}).boosting == Protocol.from_name('accurate').boosting
+    with pytest.raises(ValueError, match="no protocol 'best'"):
+        Protocol.from_dict({'base': 'best'})
+
+
 def test_diverging_training_says_so(run):
     with pytest.raises(Diverged, match=r'loss of log10_k_vrh is (nan|inf) in batch \d+ of epoch \d+'):
         run(protocol=dataclasses.replace(SMALL, learning_rate=1e30))
