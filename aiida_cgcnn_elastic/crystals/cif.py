@@ -26,7 +26,9 @@ _OPERATION_TAGS = (
     '_space_group_symop_operation_xyz',
     '_space_group_symop.operation_xyz',
 )
+_COORDINATE_TAGS = ('_atom_site_fract_x', '_atom_site_fract_y', '_atom_site_fract_z')
 _OPTIONAL_SITE_TAGS = ('type_symbol', 'label', 'occupancy')
+_SITE_TAGS = (*_COORDINATE_TAGS, *('_atom_site_' + tag for tag in _OPTIONAL_SITE_TAGS))
 _NAME_TAGS = ('_space_group_name_H-M_alt', '_symmetry_space_group_name_H-M', '_space_group_name_Hall')
 _NUMBER_TAGS = ('_space_group_IT_number', '_symmetry_Int_Tables_number')
 _IDENTITY = 'x,y,z'
@@ -65,6 +67,19 @@ def read_cif(text: str | bytes, material_id: str) -> Crystal | Rejection:
     leaves one setting, or where its ``_chemical_formula_sum`` and ``_cell_formula_units_Z`` tell the origin choices
     apart; else it is rejected, for no parser can know. A file with several crystals is rejected as well: it has one id.
     """
+    found = parse_cif(text, material_id)
+    if isinstance(found, Rejection):
+        return found
+    fault = why_unusable(found.lattice, found.frac_coords)
+    return found if fault is None else Rejection(material_id, *fault)
+
+
+def parse_cif(text: str | bytes, material_id: str) -> Crystal | Rejection:
+    """Read the one crystal of a CIF as :func:`read_cif` does, but leave it to the caller to check its geometry.
+
+    The geometry of many crystals is checked faster together, by
+    :func:`~aiida_cgcnn_elastic.crystals.checks.find_faults_of`.
+    """
     if isinstance(text, bytes):
         text = text.decode('utf-8', errors='replace')
     try:
@@ -76,9 +91,6 @@ def read_cif(text: str | bytes, material_id: str) -> Crystal | Rejection:
             lattice, numbers, coords = _read_with_gemmi(block)
     except _UnusableError as error:
         return Rejection(material_id, error.reason, error.detail)
-    fault = why_unusable(lattice, numbers, coords)
-    if fault is not None:
-        return Rejection(material_id, *fault)
     return Crystal(material_id, lattice, numbers, coords)
 
 
@@ -183,7 +195,7 @@ def _sites(block: gemmi.cif.Block) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
             raise _UnusableError(Reason.DISORDERED, f'a site has the occupancy {value}')
     numbers = _numbers_of(columns, n_sites)
     values = []
-    for tag in ('_atom_site_fract_x', '_atom_site_fract_y', '_atom_site_fract_z'):
+    for tag in _COORDINATE_TAGS:
         if tag not in columns:
             raise _UnusableError(Reason.BAD_COORDINATES, f'the file gives no {tag}')
         values += columns[tag]
@@ -215,9 +227,8 @@ def _site_columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
     column = block.find_loop('_atom_site_fract_x')
     loop = column.get_loop() if column else None
     if loop is not None:
-        tags, values = loop.tags, loop.values
-        width = len(tags)
-        return {tag.lower(): values[place::width] for place, tag in enumerate(tags)}
+        values, width = loop.values, loop.width()
+        return {tag: values[place::width] for tag, place in _places_of_columns(tuple(loop.tags))}
     # A single site may be written as pairs of tag and value instead.
     table = block.find('_atom_site_', ['fract_x', 'fract_y', 'fract_z', *('?' + tag for tag in _OPTIONAL_SITE_TAGS)])
     if len(table) == 0:
@@ -226,6 +237,13 @@ def _site_columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
     given = [place for place in range(table.width()) if table.has_column(place)]
     names = ('fract_x', 'fract_y', 'fract_z', *_OPTIONAL_SITE_TAGS)
     return {'_atom_site_' + names[place]: [row[place]] for place in given}
+
+
+@functools.lru_cache(maxsize=256)
+def _places_of_columns(tags: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Return the columns that are read of a list of sites, in lower case, and their places in it."""
+    places = {tag.lower(): place for place, tag in enumerate(tags)}
+    return tuple((tag, places[tag]) for tag in _SITE_TAGS if tag in places)
 
 
 def _operations(

@@ -107,7 +107,7 @@ class TestHypotheticalCrystals:
 
     def test_usable(self, result):
         for crystal in result.table:
-            assert why_unusable(crystal.lattice, crystal.atomic_numbers, crystal.frac_coords) is None
+            assert why_unusable(crystal.lattice, crystal.frac_coords) is None
 
     def test_space_group_is_the_one_said(self, hypothetical):
         for crystal in hypothetical:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from aiida_cgcnn_elastic.crystals.crystal import Rejection
+from aiida_cgcnn_elastic.crystals.checks import find_faults_of
+from aiida_cgcnn_elastic.crystals.crystal import Crystal, Rejection
 from aiida_cgcnn_elastic.crystals.table import CrystalTable
 
 
@@ -28,6 +29,25 @@ class Batch:
     def n_read(self) -> int:
         """How many crystals of the input this batch accounts for."""
         return len(self.table) + len(self.rejections)
+
+
+def usable_batch(found: Sequence[Crystal | Rejection]) -> Batch:
+    """Return a batch of what was found in the input, those crystals turned away that cannot be used."""
+    faults = find_faults_of([item for item in found if isinstance(item, Crystal)])
+    crystals: list[Crystal] = []
+    rejections: list[Rejection] = []
+    n_crystals = 0
+    for item in found:
+        if isinstance(item, Rejection):
+            rejections.append(item)
+            continue
+        fault = faults.get(n_crystals)
+        n_crystals += 1
+        if fault is None:
+            crystals.append(item)
+        else:
+            rejections.append(Rejection(item.material_id, *fault))
+    return Batch(CrystalTable.from_crystals(crystals, allow_duplicate_ids=True), rejections)
 
 
 @dataclass

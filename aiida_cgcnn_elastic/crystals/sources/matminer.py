@@ -14,11 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from aiida_cgcnn_elastic.crystals.checks import why_unusable
 from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
 from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
-from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file
-from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA, CrystalTable
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file, usable_batch
+from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA
 
 TARGET_COLUMNS = {'log10(G_VRH)': 'log10_g_vrh', 'log10(K_VRH)': 'log10_k_vrh'}
 """matminer's columns whose meaning and unit (log10 of GPa) are agreed; all others keep their names."""
@@ -106,22 +105,9 @@ class MatminerSource(Source):
         if folds is None and datasets[0].name in MATBENCH_DATASETS:
             self._messages.append('the rows are not those of Matbench: no folds')
         for start in range(0, len(rows), _ROWS_AT_ONCE):
-            crystals, rejections = [], []
-            for index, places in rows[start : start + _ROWS_AT_ONCE]:
-                found = _read_row(datasets, index, places)
-                if isinstance(found, Rejection):
-                    rejections.append(found)
-                    continue
-                if folds is not None:
-                    found = Crystal(
-                        found.material_id,
-                        found.lattice,
-                        found.atomic_numbers,
-                        found.frac_coords,
-                        {**found.properties, 'matbench_fold': int(folds[index])},
-                    )
-                crystals.append(found)
-            yield Batch(CrystalTable.from_crystals(crystals, allow_duplicate_ids=True), rejections)
+            part = rows[start : start + _ROWS_AT_ONCE]
+            known = [{} if folds is None else {'matbench_fold': int(folds[index])} for index, _ in part]
+            yield usable_batch([_read_row(datasets, *row, more) for row, more in zip(part, known, strict=True)])
 
     def origin(self) -> Origin:
         """Return the checksums of the files; Matbench's version and licence where they are Matbench's."""
@@ -261,7 +247,10 @@ def _is_matbench(datasets: list[_Dataset]) -> bool:
     )
 
 
-def _read_row(datasets: list[_Dataset], index: Any, places: list[int | None]) -> Crystal | Rejection:
+def _read_row(
+    datasets: list[_Dataset], index: Any, places: list[int | None], more: Mapping[str, Any]
+) -> Crystal | Rejection:
+    """Read the crystal of a row with the columns of each dataset and some more properties, its geometry unchecked."""
     material_id = f'{datasets[0].name}-{index}'
     crystals: list[Crystal] = []
     properties: dict[str, Any] = {}
@@ -280,22 +269,24 @@ def _read_row(datasets: list[_Dataset], index: Any, places: list[int | None]) ->
         if difference is not None:
             names = ' and '.join(dataset.path.name for dataset in datasets)
             return Rejection(material_id, Reason.TARGETS_DIFFER, f'{names} hold different crystals: {difference}')
-    return Crystal(material_id, crystal.lattice, crystal.atomic_numbers, crystal.frac_coords, properties)
+    return Crystal(material_id, crystal.lattice, crystal.atomic_numbers, crystal.frac_coords, {**properties, **more})
 
 
 def _difference(one: Crystal, other: Crystal) -> str | None:
     """Return how two crystals differ, atom by atom in the order given, or None where they do not."""
     if not np.array_equal(one.atomic_numbers, other.atomic_numbers):
-        return f'{one.formula} of {one.n_atoms} atoms and {other.formula} of {other.n_atoms} atoms'
-    if not np.allclose(one.lattice, other.lattice, rtol=0.0, atol=SAME_CRYSTAL_TOLERANCE):
+        formulas = [crystal.formula if crystal.n_atoms else 'nothing' for crystal in (one, other)]
+        return f'{formulas[0]} of {one.n_atoms} atoms and {formulas[1]} of {other.n_atoms} atoms'
+    # What is not finite in both is no difference; the geometry's check says what is wrong with it.
+    if not np.allclose(one.lattice, other.lattice, rtol=0.0, atol=SAME_CRYSTAL_TOLERANCE, equal_nan=True):
         return 'their lattices differ'
-    if not np.allclose(one.frac_coords, other.frac_coords, rtol=0.0, atol=SAME_CRYSTAL_TOLERANCE):
+    if not np.allclose(one.frac_coords, other.frac_coords, rtol=0.0, atol=SAME_CRYSTAL_TOLERANCE, equal_nan=True):
         return 'their coordinates differ'
     return None
 
 
 def read_structure(structure: Any, material_id: str) -> Crystal | Rejection:
-    """Read a pymatgen ``Structure`` from its dictionary, without building it.
+    """Read a pymatgen ``Structure`` from its dictionary, without building it or checking its geometry.
 
     Parameters
     ----------
@@ -321,8 +312,7 @@ def read_structure(structure: Any, material_id: str) -> Crystal | Rejection:
             Reason.UNREADABLE,
             f'not the dictionary of a pymatgen Structure: {type(error).__name__}: {error}',
         )
-    fault = why_unusable(lattice, numbers, coords)
-    return Rejection(material_id, *fault) if fault is not None else Crystal(material_id, lattice, numbers, coords)
+    return Crystal(material_id, lattice, numbers, coords)
 
 
 def _element(occupants: Sequence[Mapping[str, Any]]) -> int | tuple[Reason, str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aiida_cgcnn_elastic.crystals.checks import why_unusable
+from aiida_cgcnn_elastic.crystals.checks import Fault, find_faults
 from aiida_cgcnn_elastic.crystals.crystal import Reason, Rejection
 from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file
 from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA, ROW_GROUP_SIZE, CrystalTable
@@ -88,37 +89,46 @@ def _is_list_of_numbers(kind: pa.DataType) -> bool:
 def _checked(rows: pa.Table, path: Path, first: int) -> Batch:
     """Keep the rows that are usable crystals; reject the others one by one."""
     ids = rows.column('material_id').cast(pa.string()).to_pylist()
-    lattices, numbers, coords = (rows.column(name) for name in GEOMETRY_SCHEMA.names[1:])
-    keep = np.ones(rows.num_rows, dtype=bool)
-    rejections = []
+    lattices, numbers, coords = (_numbers_of(rows.column(name)) for name in GEOMETRY_SCHEMA.names[1:])
+    faults: dict[int, Fault] = {}
+    for row in np.flatnonzero(coords.lengths != 3 * numbers.lengths).tolist():
+        detail = f'{coords.lengths[row]} coordinates for {numbers.lengths[row]} atoms'
+        faults[row] = Reason.BAD_COORDINATES, detail
+    for row in np.flatnonzero(lattices.lengths != 9).tolist():
+        faults[row] = Reason.BAD_LATTICE, f'the lattice has {lattices.lengths[row]} numbers, not 9'
+    sound = np.array([row for row in range(rows.num_rows) if row not in faults], dtype=np.int64)
+    values, offsets = coords.of(sound)
+    cells = lattices.of(sound)[0].reshape(-1, 3, 3)
+    for place, fault in find_faults(cells, values.reshape(-1, 3), offsets // 3).items():
+        faults[int(sound[place])] = fault
+    is_element = (numbers.values >= 1) & (numbers.values <= 118) & (numbers.values % 1 == 0)
+    for row in set(np.repeat(np.arange(rows.num_rows), numbers.lengths)[~is_element].tolist()):
+        faults[row] = Reason.UNKNOWN_SPECIES, 'an atomic number is not a whole number between 1 and 118'
     for row, material_id in enumerate(ids):
-        fault = _fault(material_id, _values(lattices[row]), _values(numbers[row]), _values(coords[row]))
-        if fault is not None:
-            keep[row] = False
-            rejections.append(Rejection(material_id or f'{path.name}#{first + row}', *fault))
-    kept = rows if keep.all() else rows.filter(pa.array(keep))
+        if not material_id:
+            faults[row] = Reason.NO_ID, 'the row has no material_id'
+    rejections = [Rejection(ids[row] or f'{path.name}#{first + row}', *faults[row]) for row in sorted(faults)]
+    kept = rows.filter(pa.array([row not in faults for row in range(rows.num_rows)])) if faults else rows
     return Batch(CrystalTable.from_arrow(kept, allow_duplicate_ids=True), rejections)
 
 
-def _values(scalar: pa.Scalar) -> npt.NDArray[np.float64]:
-    """Return a list's numbers, NaN for a null among them; nothing for a null list."""
-    if scalar.values is None:
-        return np.empty(0)
-    return scalar.values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+class _Lists(NamedTuple):
+    """A column of lists of numbers: all their values, shape (v,), and how many each row has, shape (m,)."""
+
+    values: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64]
+
+    def of(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return the values of some rows, and where those of each begin and end."""
+        chosen = np.zeros(len(self.lengths), dtype=bool)
+        chosen[rows] = True
+        return self.values[np.repeat(chosen, self.lengths)], np.concatenate([[0], np.cumsum(self.lengths[rows])])
 
 
-def _fault(
-    material_id: str | None,
-    lattice: npt.NDArray[np.float64],
-    numbers: npt.NDArray[np.float64],
-    coords: npt.NDArray[np.float64],
-) -> tuple[Reason, str] | None:
-    if not material_id:
-        return Reason.NO_ID, 'the row has no material_id'
-    if len(lattice) != 9:
-        return Reason.BAD_LATTICE, f'the lattice has {len(lattice)} numbers, not 9'
-    if len(coords) != 3 * len(numbers):
-        return Reason.BAD_COORDINATES, f'{len(coords)} coordinates for {len(numbers)} atoms'
-    if not ((numbers >= 1) & (numbers <= 118) & (numbers % 1 == 0)).all():
-        return Reason.UNKNOWN_SPECIES, 'an atomic number is not a whole number between 1 and 118'
-    return why_unusable(lattice.reshape(3, 3), numbers.astype(np.uint8), coords.reshape(-1, 3))
+def _numbers_of(column: pa.ChunkedArray) -> _Lists:
+    """Return a column's lists: NaN for a null among their numbers, nothing for a null list."""
+    lists = column.combine_chunks()
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    # Unlike flatten(), this leaves out what lies beneath a null list of fixed size.
+    values = pc.list_flatten(lists).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return _Lists(values, lengths)

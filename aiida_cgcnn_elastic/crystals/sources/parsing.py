@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pyarrow as pa
 
 from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
-from aiida_cgcnn_elastic.crystals.sources.base import Batch, SourceError
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, SourceError, usable_batch
 from aiida_cgcnn_elastic.crystals.sources.members import Member, MemberError, read_members
 from aiida_cgcnn_elastic.crystals.table import CrystalTable
 
@@ -75,8 +75,7 @@ def parse(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Batch]:
     pieces = [jobs[start : start + FILES_AT_ONCE] for start in range(0, len(jobs), FILES_AT_ONCE)]
     workers = min(n_processes(processes), len(pieces))
     if workers < 2 or len(jobs) < FILES_WORTH_A_POOL:
-        for piece in pieces:
-            yield parse_piece(piece)
+        yield from map(parse_piece, pieces)
         return
     # Spawned, not forked: the caller may have threads (of Arrow, of torch) whose locks a fork would copy.
     executor = ProcessPoolExecutor(
@@ -101,15 +100,11 @@ def parse(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Batch]:
 
 def parse_piece(jobs: Sequence[Job]) -> Batch:
     """Parse some members here and now."""
-    crystals: list[Crystal] = []
-    rejections: list[Rejection] = []
-    for (member, material_id), content in zip(jobs, read_members([job[0] for job in jobs]), strict=True):
-        found = _parse_one(member, material_id, content)
-        if isinstance(found, Crystal):
-            crystals.append(found)
-        else:
-            rejections.append(found)
-    return Batch(CrystalTable.from_crystals(crystals, allow_duplicate_ids=True), rejections)
+    contents = read_members([job[0] for job in jobs])
+    found = [
+        _parse_one(member, material_id, content) for (member, material_id), content in zip(jobs, contents, strict=True)
+    ]
+    return usable_batch(found)
 
 
 def _parse_one(member: Member, material_id: str, content: bytes | MemberError) -> Crystal | Rejection:
@@ -121,12 +116,12 @@ def _parse_one(member: Member, material_id: str, content: bytes | MemberError) -
         return Rejection(material_id, Reason.UNREADABLE, 'the file is empty')
     # Imported here, so that naming a source does not load a parser.
     if is_cif(member.file_name):
-        from aiida_cgcnn_elastic.crystals.cif import read_cif
+        from aiida_cgcnn_elastic.crystals.cif import parse_cif
 
-        return read_cif(content, material_id)
-    from aiida_cgcnn_elastic.crystals.poscar import read_poscar
+        return parse_cif(content, material_id)
+    from aiida_cgcnn_elastic.crystals.poscar import parse_poscar
 
-    return read_poscar(content, material_id)
+    return parse_poscar(content, material_id)
 
 
 def _collect_garbage_seldom() -> None:

@@ -189,7 +189,7 @@ class Prototype:
         if not self._is_sound(symbols, scale):
             return None
         numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], dtype=np.uint8)[self.roles]
-        if why_unusable(lattice, numbers, self.frac_coords) is not None:
+        if why_unusable(lattice, self.frac_coords) is not None:
             return None
         properties = {'space_group_number': self.space_group_number, 'prototype': self.label}
         return Crystal(f'proto-{self.label}-{"-".join(symbols)}', lattice, numbers, self.frac_coords, properties)
