@@ -111,6 +111,7 @@ def train(
     threads: int = 1,
     card: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
+    start: Member | None = None,
 ) -> TrainingResult:
     """Train a model.
 
@@ -151,6 +152,9 @@ def train(
         Entries of the model's card such as ``name``, ``description`` and ``citation``.
     record : mapping, optional
         What is to be said of the data in the card's training record, such as ``data`` and ``split``.
+    start : Member, optional
+        A trained network to continue from, of the same targets and the protocol's architecture. Its element features
+        and normaliser are kept, and the averages of its batch normalisation: those of a few crystals are no better.
 
     Raises
     ------
@@ -165,17 +169,28 @@ def train(
     """
     columns, split = check_arguments(graphs, targets, split, protocol)
     groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
+    if start is not None:
+        if groups != [tuple(columns)] or set(start.targets) != set(columns):
+            raise ValueError(f'the network to start from predicts {start.targets}, the training has {groups}')
+        groups = [start.targets]
     file = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FILE
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
     target_device = choose_device(device)
     with _threads(threads), _deterministic(target_device):
         trainings = [
             _Training(
-                graphs, {name: columns[name] for name in group}, split, protocol, element_features, seed, target_device
+                graphs,
+                {name: columns[name] for name in group},
+                split,
+                protocol,
+                element_features,
+                seed,
+                target_device,
+                start,
             )
             for group in groups
         ]
-        mark = fingerprint(graphs, columns, split, protocol, element_features, seed)
+        mark = fingerprint(graphs, columns, split, protocol, element_features, seed, start=start)
         if resume and file is not None and file.exists():
             _read_checkpoint(file, mark, trainings)
         total = sum(training.n_batches for training in trainings)
@@ -214,6 +229,7 @@ class _Training:
         element_features: npt.NDArray[Any],
         seed: int,
         device: torch.device,
+        start: Member | None = None,
     ) -> None:
         self.targets = tuple(columns)
         self.protocol = protocol
@@ -226,12 +242,16 @@ class _Training:
         self.evaluated = {
             part: graphs.select(self.rows[part]) for part in ('validation', 'test') if len(self.rows[part])
         }
-        self.normalizer = Normalizer.of(self.values[self.rows['train']])
+        self.has_fixed_statistics = start is not None
+        if start is None:
+            self.normalizer = Normalizer.of(self.values[self.rows['train']])
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.network = CGCNN(protocol.architecture(len(self.targets)), element_features).to(device)
+        else:
+            self.normalizer = start.normalizer
+            self.network = copy.deepcopy(start.network).to(device)
         self.standardised = self.normalizer.standardise(self.values)
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = CGCNN(protocol.architecture(len(self.targets)), element_features).to(device)
         self.average = copy.deepcopy(self.network) if protocol.ema_decay is not None else None
         kind = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[protocol.optimizer]
         self.optimizer = kind(
@@ -327,7 +347,7 @@ class _Training:
         rate, decay = self._rate_and_decay(self.n_batches_done)
         for group in self.optimizer.param_groups:
             group['lr'], group['betas'] = rate, (decay, group['betas'][1])
-        self.network.train()
+        self.network.train(not self.has_fixed_statistics)
         predicted = self.network(batch)
         errors = predicted[is_known] - true[is_known]
         loss = errors.square().mean() if self.protocol.loss == 'mse' else errors.abs().mean()
@@ -505,6 +525,7 @@ def fingerprint(
     element_features: npt.NDArray[Any],
     seed: int,
     element_table: npt.NDArray[Any] | None = None,
+    start: Member | None = None,
 ) -> str:
     """Return a checksum of all that decides the result of a training."""
     digest = hashlib.sha256(json.dumps([protocol.to_dict(), seed], sort_keys=True).encode())
@@ -515,6 +536,7 @@ def fingerprint(
         *split.items(),
         ('element_features', np.asarray(element_features)),
         *(() if element_table is None else [('element_table', np.asarray(element_table))]),
+        *(() if start is None else [(f'start {name}', tensor.numpy()) for name, tensor in start.tensors().items()]),
     ]:
         digest.update(f'{name} {array.dtype} {array.shape}'.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
