@@ -1,0 +1,373 @@
+"""Fine-tune a model on a few crystals of one's own, and find out whether that helped.
+
+All weights of every network go on from where they are, at a small learning rate and for a few epochs; the averages of
+the batch normalisation and the standardisation of the targets stay those of the parent. Boosted trees stay as they are.
+
+Whether it helped is measured on crystals that took no part: the same is done for every fold of a cross-validation, and
+the errors of parent and child on the fold that was kept out are compared crystal by crystal. Crystals of one
+composition stay together in a fold, so that no polymorph of a crystal is learned from before it is judged by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .graphs import CrystalGraphs
+from .inference import choose_device, predict_graphs
+from .metrics import all_metrics
+from .model import ElasticModel, Member
+from .protocol import Protocol
+from .training import train, versions
+
+__all__ = [
+    'FINE_TUNE',
+    'FineTuning',
+    'FineTuningResult',
+    'composition_groups',
+    'fine_tune',
+    'paired_comparison',
+    'remove_checkpoint',
+]
+
+Columns = dict[str, npt.NDArray[np.float64]]
+
+N_RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+CHECKPOINT_FOLDER = 'fine_tuning'
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuning:
+    """A recipe for fine-tuning; `docs/guide/training.md` says what the defaults were chosen by.
+
+    Attributes
+    ----------
+    name : str
+    learning_rate : float
+        The largest of the cycle; a tenth of a training's or less.
+    epochs, batch_size : int
+    loss : str
+        ``'l1'`` or ``'mse'``, of the standardised targets.
+    folds : int
+        Of the cross-validation that tells whether it helped.
+    """
+
+    name: str = 'fine_tune'
+    learning_rate: float = 2e-4
+    epochs: int = 30
+    batch_size: int = 16
+    loss: str = 'l1'
+    folds: int = 5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.folds, int) or isinstance(self.folds, bool) or self.folds < 2:
+            raise ValueError(f'folds of the protocol is {self.folds!r}; expected a whole number of at least 2')
+        self.protocol(Protocol())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FineTuning:
+        """Return the recipe with these values, and the defaults where one is not given.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown (the message lists those there are) or a value impossible.
+        """
+        allowed = [item.name for item in dataclasses.fields(cls)]
+        if unknown := sorted(set(values) - set(allowed)):
+            raise ValueError(f'unknown keys of a protocol for fine-tuning: {unknown}; allowed are {allowed}')
+        return cls(**{'name': 'custom', **values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dataclasses.asdict(self)
+
+    def protocol(self, shape: Protocol) -> Protocol:
+        """Return the recipe as that of a training of one network, which has the shape that another protocol says."""
+        return dataclasses.replace(
+            shape,
+            name=self.name,
+            joint_targets=True,
+            loss=self.loss,
+            optimizer='adam',
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            schedule='one_cycle',
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            ema_decay=None,
+            keep='last',
+        )
+
+
+FINE_TUNE = FineTuning()
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningResult:
+    """What came of a fine-tuning.
+
+    Attributes
+    ----------
+    model : ElasticModel
+        Tuned on all crystals.
+    history : list of dict
+        As in `TrainingResult`, with the number of the ``member``.
+    metrics : dict
+        ``{target: {'train', 'parent', 'out_of_fold', 'fine_tuning'}}``: metrics of the model on what it was tuned on,
+        of the parent, of the models that did not see the crystal, and `paired_comparison` of the last two.
+    predictions : dict
+        ``{target: (m,) float64}`` of the model.
+    fold : (m,) int64
+        -1 for crystals without a value of the model's targets.
+    held_out : dict
+        ``{target: {'parent' | 'fine_tuned': (m,) float64}}``; the latter by the model that did not see the crystal.
+    """
+
+    model: ElasticModel
+    history: list[dict[str, Any]]
+    metrics: dict[str, dict[str, dict[str, Any]]]
+    predictions: Columns
+    fold: npt.NDArray[np.int64]
+    held_out: dict[str, Columns]
+
+
+def fine_tune(
+    parent: ElasticModel,
+    graphs: CrystalGraphs,
+    targets: Mapping[str, npt.NDArray[np.float64]],
+    recipe: FineTuning = FINE_TUNE,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    device: str = 'auto',
+    threads: int = 1,
+    parent_record: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> FineTuningResult:
+    """Fine-tune all networks of a model and measure whether it helped.
+
+    A target of a network that a crystal has no value of is held where that network predicts it, so that learning one
+    modulus does not spoil the other.
+
+    Parameters
+    ----------
+    parent : ElasticModel
+        It is left as it is.
+    graphs : CrystalGraphs
+        Of ``m`` crystals.
+    targets : mapping of (m,) float
+        log10(GPa); NaN where unknown. What the parent does not predict is left out.
+    recipe : FineTuning
+    seed : int
+        Of the folds, the order of the crystals and the bootstrap.
+    parent_record, record : mapping, optional
+        What is to be said of the parent and of the data in the card.
+
+    The other parameters, and what is raised, are those of `train`.
+    """
+    columns = {name: np.asarray(values, dtype=np.float64) for name, values in targets.items() if name in parent.targets}
+    known = {name: np.isfinite(values) for name, values in columns.items()}
+    columns = {name: values for name, values in columns.items() if known[name].any()}
+    networks = {index: member for index, member in enumerate(parent.members) if isinstance(member, Member)}
+    _check(parent, networks, columns, recipe)
+    rows = np.flatnonzero(np.any([known[name] for name in columns], axis=0))
+    groups = composition_groups(graphs)
+    if len(np.unique(groups[rows])) < recipe.folds:
+        # Polymorphs of a few compositions only: then a crystal is judged by what its polymorphs taught.
+        groups = np.arange(len(graphs))
+    fold = np.full(len(graphs), -1, dtype=np.int64)
+    fold[rows] = _folds(groups[rows], recipe.folds, seed)
+
+    wanted = {index: _filled(member, graphs, columns) for index, member in networks.items()}
+    parts = [(f'fold-{index}', np.flatnonzero((fold >= 0) & (fold != index))) for index in range(recipe.folds)]
+    parts.append(('all', rows))
+    n_steps = len(parts) * len(networks)
+    models: list[ElasticModel] = []
+    history: list[dict[str, Any]] = []
+    for name, part in parts:
+        members = list(parent.members)
+        for place, (index, member) in enumerate(networks.items()):
+            step = len(models) * len(networks) + place
+            folder = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FOLDER / name / f'member-{index}'
+            trained = train(
+                graphs,
+                wanted[index],
+                {'train': part},
+                recipe.protocol(_shape(member)),
+                member.network.element_features.numpy(),
+                seed=seed + index,
+                checkpoint=folder,
+                resume=resume,
+                stop=stop,
+                progress=None if progress is None else _progress(progress, step, n_steps),
+                device=device,
+                threads=threads,
+                start=member,
+            )
+            tuned = trained.model.members[0]
+            assert isinstance(tuned, Member)
+            members[index] = dataclasses.replace(member, network=tuned.network)
+            if name == 'all':
+                history += [{'member': index, **entry} for entry in trained.history]
+        models.append(ElasticModel(members, {}))
+
+    model = models.pop()
+    predict = partial(predict_graphs, device=device, threads=threads)
+    before, predictions = predict([parent], graphs), predict([model], graphs)
+    held_out = {name: {kind: np.full(len(graphs), np.nan) for kind in ('parent', 'fine_tuned')} for name in columns}
+    for index, tuned_model in enumerate(models):
+        outside = np.flatnonzero(fold == index)
+        after = predict([tuned_model], graphs.select(outside))
+        for name in columns:
+            held_out[name]['parent'][outside] = before[name][outside]
+            held_out[name]['fine_tuned'][outside] = after[name]
+    metrics = {
+        name: _metrics(values, predictions[name], held_out[name], groups, seed) for name, values in columns.items()
+    }
+    model.card = {
+        **{key: parent.card[key] for key in ('citation',) if key in parent.card},
+        'name': f'{parent.card.get("name", "unnamed")}, fine-tuned',
+        'parent': {'name': parent.card.get('name', 'unnamed'), **(parent_record or {})},
+        'training': [
+            *parent.card.get('training', []),
+            {
+                **(record or {}),
+                'protocol': recipe.to_dict(),
+                'seed': seed,
+                'n_crystals': {'train': len(rows)},
+                'metrics': metrics,
+                'device': choose_device(device).type,
+                'threads': threads,
+                'versions': versions(),
+            },
+        ],
+    }
+    return FineTuningResult(model, history, metrics, {name: predictions[name] for name in columns}, fold, held_out)
+
+
+def composition_groups(graphs: CrystalGraphs) -> npt.NDArray[np.int64]:
+    """Return a number for the composition of each of m crystals; equal for equal reduced formulas."""
+    counts = np.zeros((len(graphs), 119), dtype=np.int64)
+    crystals = np.repeat(np.arange(len(graphs)), np.diff(graphs.atom_offsets))
+    np.add.at(counts, (crystals, graphs.atomic_numbers), graphs.multiplicities)
+    reduced = counts // np.gcd.reduce(counts, axis=1)[:, None]
+    return np.unique(reduced, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def paired_comparison(
+    before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], seed: int
+) -> dict[str, Any]:
+    """Compare the absolute errors of two models on the same n crystals by a paired bootstrap.
+
+    What is drawn again and again are groups, with all their crystals: the errors of polymorphs are not independent.
+
+    Returns
+    -------
+    dict
+        ``n``, ``mae_before``, ``mae_after``, ``difference`` of the two (negative: better), ``low`` and ``high`` of its
+        95 % interval, and the ``verdict``: ``'helped'`` or ``'hurt'`` where the interval leaves out 0, else ``'no
+        difference'``.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(place, weights=after - before), np.bincount(place)
+    drawn = np.random.default_rng([seed, len(before)]).integers(len(sums), size=(N_RESAMPLES, len(sums)))
+    differences = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {
+        'n': len(before),
+        'mae_before': float(before.mean()),
+        'mae_after': float(after.mean()),
+        'difference': float((after - before).mean()),
+        'low': float(low),
+        'high': float(high),
+        'verdict': 'helped' if high < 0 else 'hurt' if low > 0 else 'no difference',
+    }
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove what `fine_tune` kept in a folder."""
+    if (folder / CHECKPOINT_FOLDER).is_dir():
+        shutil.rmtree(folder / CHECKPOINT_FOLDER)
+
+
+def _check(parent: ElasticModel, networks: Mapping[int, Member], columns: Columns, recipe: FineTuning) -> None:
+    """Raise ValueError where there is nothing to tune, or too little to tune and judge by."""
+    if not networks:
+        raise ValueError('the model has no network: boosted trees cannot be fine-tuned')
+    if not columns:
+        raise ValueError(f'no crystal has a value of what the model predicts: {", ".join(parent.targets)}')
+    for name, values in columns.items():
+        n_known = int(np.isfinite(values).sum())
+        if n_known < 2 * recipe.folds:
+            raise ValueError(
+                f'{n_known} crystals with {name} are too few to be judged by {recipe.folds} folds; at least '
+                f'{2 * recipe.folds} are needed'
+            )
+
+
+def _folds(groups: npt.NDArray[np.int64], n_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return the fold of every row: rows of a group share it, and folds are as even as groups allow."""
+    names, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng([seed, n_folds]).permutation(len(names))
+    totals = np.zeros(n_folds, dtype=np.int64)
+    fold = np.empty(len(names), dtype=np.int64)
+    # The largest first, each into the fold that has least.
+    for group in order[np.argsort(-sizes[order], kind='stable')]:
+        fold[group] = np.argmin(totals)
+        totals[fold[group]] += sizes[group]
+    return fold[place]
+
+
+def _filled(member: Member, graphs: CrystalGraphs, columns: Columns) -> Columns:
+    """Return what a network is to learn: the known values, and where there is none what it predicts."""
+    # Alone, whatever its weight among others is.
+    alone = ElasticModel([dataclasses.replace(member, weights=None)], {})
+    own = predict_graphs([alone], graphs, device='cpu', threads=1)
+    nothing = np.full(len(graphs), np.nan)
+    known = {name: columns.get(name, nothing) for name in member.targets}
+    return {name: np.where(np.isfinite(values), values, own[name]) for name, values in known.items()}
+
+
+def _shape(member: Member) -> Protocol:
+    """Return a protocol of networks of that shape."""
+    shape = member.network.architecture
+    names = ('n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors')
+    return Protocol(**{name: getattr(shape, name) for name in names})
+
+
+def _progress(progress: Callable[[int, int], None], step: int, n_steps: int) -> Callable[[int, int], None]:
+    """Return what tells how far all is, from how far one network is."""
+    return lambda done, total: progress(round(1000 * (step + done / total)), 1000 * n_steps)
+
+
+def _metrics(
+    true: npt.NDArray[np.float64],
+    predicted: npt.NDArray[np.float64],
+    held_out: Columns,
+    groups: npt.NDArray[np.int64],
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Return the metrics of one target."""
+    known = np.isfinite(true)
+    before, after = (held_out[kind][known] for kind in ('parent', 'fine_tuned'))
+    return {
+        'train': all_metrics(true[known], predicted[known]),
+        'parent': all_metrics(true[known], before),
+        'out_of_fold': all_metrics(true[known], after),
+        'fine_tuning': paired_comparison(
+            np.abs(before - true[known]), np.abs(after - true[known]), groups[known], seed
+        ),
+    }

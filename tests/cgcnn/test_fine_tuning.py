@@ -1,0 +1,262 @@
+"""Fine-tuning: what is learned, what is kept, and that the judgement is by crystals that took no part."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from aiida_cgcnn_elastic.baselines.boosting import Boosting
+from aiida_cgcnn_elastic.baselines.features import property_table
+from aiida_cgcnn_elastic.cgcnn.blend import train_blend
+from aiida_cgcnn_elastic.cgcnn.fine_tuning import (
+    FineTuning,
+    composition_groups,
+    fine_tune,
+    paired_comparison,
+    remove_checkpoint,
+)
+from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
+from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
+from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member
+from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
+from aiida_cgcnn_elastic.cgcnn.training import Interrupted, train
+from aiida_cgcnn_elastic.crystals.elements import more_element_properties
+
+from .known_crystals import diamond, join, random_crystal, rock_salt, supercell, tungsten
+
+SHAPE = {'n_convolutions': 1, 'n_hidden': 1, 'atom_width': 8, 'hidden_width': 8}
+PARENT = Protocol(name='tiny', joint_targets=True, epochs=3, batch_size=16, keep='last', **SHAPE)
+RECIPE = FineTuning(name='tiny', learning_rate=3e-2, epochs=12, batch_size=8, folds=4)
+K, G = 'log10_k_vrh', 'log10_g_vrh'
+
+
+def moduli(graphs) -> dict[str, np.ndarray]:
+    """Return values that depend on the crystal, so that there is something to learn."""
+    volume = np.log10(graphs.volumes / graphs.n_atoms)
+    return {K: 3.0 - volume, G: 2.8 - 1.1 * volume}
+
+
+@pytest.fixture(scope='module')
+def graphs():
+    """Another set of crystals than the parent's."""
+    return build_graphs(*join([random_crystal(100 + seed, 1 + seed % 4) for seed in range(40)]))
+
+
+@pytest.fixture(scope='module')
+def parent(toy_graphs, element_features) -> ElasticModel:
+    split = {'train': np.arange(40)}
+    return train(toy_graphs, moduli(toy_graphs), split, PARENT, element_features, seed=1, device='cpu').model
+
+
+def tensors(model: ElasticModel) -> dict[str, torch.Tensor]:
+    return {
+        f'{index}.{name}': tensor.clone()
+        for index, member in enumerate(model.members)
+        for name, tensor in member.tensors().items()
+    }
+
+
+def test_a_shift_is_learned_and_said_to_help(parent, graphs):
+    targets = {name: values + 0.4 for name, values in moduli(graphs).items()}
+    before = tensors(parent)
+    result = fine_tune(parent, graphs, targets, RECIPE, seed=0, device='cpu', parent_record={'sha256': 'abc'})
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors(parent).items())
+    for name in (K, G):
+        comparison = result.metrics[name]['fine_tuning']
+        assert comparison['verdict'] == 'helped'
+        assert comparison['low'] < comparison['difference'] < comparison['high'] < 0
+        assert comparison['n'] == 40
+        assert comparison['mae_before'] == pytest.approx(result.metrics[name]['parent']['mae'])
+        assert comparison['mae_after'] == pytest.approx(result.metrics[name]['out_of_fold']['mae'])
+        assert result.metrics[name]['parent']['mae'] == pytest.approx(
+            np.abs(predict_graphs([parent], graphs)[name] - targets[name]).mean()
+        )
+        assert result.metrics[name]['train']['mae'] < 0.5 * comparison['mae_before']
+
+    card = result.model.card
+    assert card['parent'] == {'name': 'tiny', 'sha256': 'abc'}
+    assert [record['protocol']['name'] for record in card['training']] == ['tiny', 'tiny']
+    assert card['training'][1]['protocol'] == RECIPE.to_dict()
+
+
+def test_what_stays_the_parents(parent, graphs):
+    result = fine_tune(parent, graphs, moduli(graphs), RECIPE, seed=0, device='cpu')
+    (member,), (original,) = result.model.members, parent.members
+    assert member.normalizer == original.normalizer
+    assert member.targets == original.targets
+    old, new = tensors(parent), tensors(result.model)
+    fixed = {name for name in old if torch.equal(old[name], new[name])}
+    assert fixed == {name for name in old if 'running_' in name or 'element_features' in name}
+
+
+def test_what_is_judged_by_was_not_learned_from(parent, graphs):
+    targets = moduli(graphs)
+    first = fine_tune(parent, graphs, targets, RECIPE, seed=0, device='cpu')
+    for fold in (0, RECIPE.folds - 1):
+        inside = first.fold == fold
+        assert 5 <= inside.sum() <= 15
+        # Other values for the crystals of a fold change nothing of what is predicted for them.
+        changed = {name: np.where(inside, values + 5.0, values) for name, values in targets.items()}
+        second = fine_tune(parent, graphs, changed, RECIPE, seed=0, device='cpu')
+        for name in targets:
+            after = [result.held_out[name]['fine_tuned'] for result in (first, second)]
+            np.testing.assert_array_equal(after[0][inside], after[1][inside])
+            assert not np.array_equal(after[0][~inside], after[1][~inside])
+
+
+def test_crystals_of_one_composition_stay_together(parent):
+    cells = [rock_salt(), rock_salt(conventional=True), diamond(), supercell(tungsten(), (2, 1, 1)), tungsten()]
+    groups = composition_groups(build_graphs(*join(cells)))
+    assert groups[0] == groups[1]
+    assert groups[3] == groups[4]
+    assert len(set(groups)) == 3
+
+    # Twelve compositions, each in three volumes.
+    crystals = [random_crystal(seed, 2) for seed in range(12)]
+    crystals = [each._replace(lattices=each.lattices * scale) for each in crystals for scale in (1.0, 1.1, 1.2)]
+    graphs = build_graphs(*join(crystals))
+    result = fine_tune(parent, graphs, moduli(graphs), RECIPE, seed=0, device='cpu')
+    for row in range(12):
+        assert len(set(result.fold[3 * row : 3 * row + 3])) == 1
+    assert np.bincount(result.fold).tolist() == [9, 9, 9, 9]
+
+
+def test_polymorphs_of_one_composition_are_divided_all_the_same(parent):
+    cells = [tungsten()._replace(lattices=tungsten().lattices * (1 + 0.02 * step)) for step in range(12)]
+    graphs = build_graphs(*join(cells))
+    result = fine_tune(parent, graphs, moduli(graphs), RECIPE, seed=0, device='cpu')
+    assert np.bincount(result.fold).tolist() == [3, 3, 3, 3]
+
+
+def test_a_modulus_without_values_is_held(parent, graphs):
+    targets = {K: moduli(graphs)[K] + 0.4, G: np.full(len(graphs), np.nan)}
+    result = fine_tune(parent, graphs, targets, RECIPE, seed=0, device='cpu')
+    assert set(result.metrics) == {K}
+    before, after = predict_graphs([parent], graphs), predict_graphs([result.model], graphs)
+    moved = {name: np.abs(after[name] - before[name]).mean() for name in (K, G)}
+    assert moved[K] > 0.2
+    assert moved[G] < 0.05
+
+
+def test_only_crystals_with_a_value_are_learned_from(parent, graphs):
+    targets = {name: np.where(np.arange(40) < 30, values, np.nan) for name, values in moduli(graphs).items()}
+    whole = fine_tune(parent, graphs, targets, RECIPE, seed=0, device='cpu')
+    part = fine_tune(
+        parent,
+        graphs.select(np.arange(30)),
+        {name: v[:30] for name, v in targets.items()},
+        RECIPE,
+        seed=0,
+        device='cpu',
+    )
+    assert (whole.fold[30:] == -1).all()
+    for name, tensor in tensors(part.model).items():
+        assert torch.equal(tensor, tensors(whole.model)[name])
+
+
+def test_trees_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features):
+    protocol = dataclasses.replace(PARENT, folds=2, boosting=Boosting(n_trees=10, max_depth=2, learning_rate=0.3))
+    table = property_table(more_element_properties())
+    blend = train_blend(
+        toy_graphs,
+        moduli(toy_graphs),
+        {'train': np.arange(40)},
+        protocol,
+        element_features,
+        table,
+        seed=1,
+        device='cpu',
+    ).model
+    result = fine_tune(blend, graphs, moduli(graphs), RECIPE, seed=0, device='cpu')
+    assert [type(member) for member in result.model.members] == [Member, Member, BoostingMember, BoostingMember]
+    assert [member.weights for member in result.model.members] == [member.weights for member in blend.members]
+    for old, new in zip(blend.members, result.model.members, strict=True):
+        is_equal = all(torch.equal(tensor, new.tensors()[name]) for name, tensor in old.tensors().items())
+        assert is_equal == isinstance(old, BoostingMember)
+    # Tuned from one parent on one set, the networks are two still.
+    assert {entry['member'] for entry in result.history} == {0, 1}
+
+    trees = ElasticModel([member for member in blend.members if isinstance(member, BoostingMember)], {})
+    with pytest.raises(ValueError, match='no network'):
+        fine_tune(trees, graphs, moduli(graphs), RECIPE, seed=0)
+
+
+def test_stopped_and_continued_is_the_same(parent, graphs, tmp_path):
+    settings = {'seed': 3, 'device': 'cpu'}
+    straight = fine_tune(parent, graphs, moduli(graphs), RECIPE, **settings)
+    calls = iter(range(10**6))
+    with pytest.raises(Interrupted):
+        fine_tune(
+            parent, graphs, moduli(graphs), RECIPE, checkpoint=tmp_path, stop=lambda: next(calls) > 100, **settings
+        )
+    steps: list[int] = []
+    resumed = fine_tune(
+        parent,
+        graphs,
+        moduli(graphs),
+        RECIPE,
+        checkpoint=tmp_path,
+        resume=True,
+        progress=lambda done, total: steps.append(done / total),
+        **settings,
+    )
+    assert steps == sorted(steps)
+    assert steps[-1] == 1
+    assert steps[0] > 0.2
+    for name, tensor in tensors(straight.model).items():
+        assert torch.equal(tensor, tensors(resumed.model)[name])
+    assert resumed.metrics == straight.metrics
+    remove_checkpoint(tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('targets', 'message'),
+    [({K: np.full(40, np.nan)}, 'what the model predicts'), ({K: np.where(np.arange(40) < 7, 2.0, np.nan)}, 'too few')],
+)
+def test_too_little_to_learn_from(parent, graphs, targets, message):
+    with pytest.raises(ValueError, match=message):
+        fine_tune(parent, graphs, targets, RECIPE, seed=0)
+
+
+def test_the_verdict_follows_from_the_interval():
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.05, 0.15, 40)
+    each = np.arange(40)
+    assert paired_comparison(before, before - 0.02, each, 0)['verdict'] == 'helped'
+    assert paired_comparison(before, before + 0.02, each, 0)['verdict'] == 'hurt'
+    noisy = before + rng.normal(0, 0.05, 40) - 0.003
+    report = paired_comparison(before, noisy, each, 0)
+    assert report['verdict'] == 'no difference'
+    assert report['low'] < 0 < report['high']
+    assert report['difference'] == pytest.approx((noisy - before).mean())
+    assert report == paired_comparison(before, noisy, each, 0)
+
+
+def test_the_interval_is_that_of_a_mean():
+    """With every crystal its own group it is the normal interval; copies of crystals tell nothing new."""
+    rng = np.random.default_rng(1)
+    difference = rng.normal(-0.01, 0.05, 200)
+    report = paired_comparison(np.ones(200), 1 + difference, np.arange(200), 0)
+    half = 1.96 * difference.std(ddof=1) / np.sqrt(200)
+    assert report['low'] == pytest.approx(difference.mean() - half, abs=0.05 * half)
+    assert report['high'] == pytest.approx(difference.mean() + half, abs=0.05 * half)
+    copies = paired_comparison(np.ones(800), 1 + np.repeat(difference, 4), np.repeat(np.arange(200), 4), 0)
+    assert copies['high'] - copies['low'] == pytest.approx(2 * half, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'epoch': 3}, 'epochs'),
+        ({'folds': 1}, 'folds'),
+        ({'learning_rate': -1}, 'learning_rate'),
+        ({'loss': 'l3'}, 'l1'),
+    ],
+)
+def test_recipes_that_are_none(values, message):
+    with pytest.raises(ValueError, match=message):
+        FineTuning.from_dict(values)
