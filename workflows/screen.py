@@ -7,8 +7,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.common.links import LinkType
-from aiida.engine import ExitCode, ProcessBuilder, ProcessState, ToContext, WorkChain, if_, while_
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic import query
@@ -19,6 +18,7 @@ from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
 from aiida_cgcnn_elastic.storage import add_to_group, finish_interrupted
+from aiida_cgcnn_elastic.workflows.children import find_started
 from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
 from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
 from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
@@ -323,20 +323,11 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         return ToContext(**{f'children.{shard["name"]}': self._child(shard) for shard in self._wave})
 
     def _child(self, shard: dict[str, Any]) -> orm.WorkChainNode:
-        """Return the work chain that predicts a shard, started now unless it was started already.
-
-        A daemon that is killed in the middle of a step does the step again: it must find what it had started. What it
-        had made but not begun may have lost its place in the queue, so it is given up, and what the queue may still
-        hold of it is ignored by AiiDA.
-        """
+        """Return the work chain that predicts a shard, started now unless it was started already."""
         link_label = f'shard_{shard["name"]}'
-        started = self.node.base.links.get_outgoing(link_type=LinkType.CALL_WORK, link_label_filter=link_label)
-        for node in started.all_nodes():
-            if node.process_state is not ProcessState.CREATED:
-                return node
-            node.set_process_state(ProcessState.KILLED)
-            node.set_process_status('given up before it began, because the daemon was killed')
-            node.seal()
+        started = find_started(self.node, link_label)
+        if started is not None:
+            return started
 
         inputs = self.exposed_inputs(PredictWorkChain, 'shard')
         inputs.metadata = {'call_link_label': link_label}
@@ -400,7 +391,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
     def _clean(self, child: orm.WorkChainNode) -> None:
         """Clean the work folders of the jobs of a shard that were run for it."""
         for node in child.called_descendants:
-            if isinstance(node, orm.CalcJobNode) and not node.base.caching.is_created_from_cache:
+            # A job that a killed daemon has made but never begun has no folder.
+            if (
+                isinstance(node, orm.CalcJobNode)
+                and 'remote_folder' in node.outputs
+                and not node.base.caching.is_created_from_cache
+            ):
                 node.outputs.remote_folder._clean()
 
     def all_is_predicted(self) -> bool:
