@@ -36,7 +36,7 @@ def environment(tmp_path):
 
 
 def test_screening_survives_a_killed_daemon(environment):
-    done = verdi(environment, 'run', str(DRIVER), timeout=480)
+    done = verdi(environment, 'run', str(DRIVER), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome['shards_recorded_when_killed'] < outcome['n_shards'], 'the screening was over before the kill'
