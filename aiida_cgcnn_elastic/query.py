@@ -5,7 +5,8 @@ Numbers are always compared as floats: on SQLite a filter with an integer on a f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiida.orm import CalcFunctionNode, Data, Group, ProcessNode, QueryBuilder, StructureData, load_node
@@ -72,7 +73,7 @@ def predictions(
     Raises
     ------
     ValueError
-        If there is no such screening, or an operator is unknown.
+        If there is no such screening, an operator is unknown, or no prediction has a column asked for.
     """
     filters: list[dict[str, Any]] = _conditions('attributes', elements, not_elements, where)
     if model is not None:
@@ -82,6 +83,8 @@ def predictions(
     if formula is not None:
         filters.append({'attributes.formula': formula})
     column, order = _order(order_by)
+    if column not in (None, 'pk', 'uuid'):
+        _check_columns([column])
     if limit is not None and column is not None:
         filters.append(_has_value(f'attributes.{column}'))
     query = QueryBuilder()
@@ -89,10 +92,12 @@ def predictions(
         query.append(PredictionsGroup, filters={'id': _group(PredictionsGroup, screening).pk}, tag='group')
     join = {} if screening is None else {'with_group': 'group'}
     names = None if columns is None else list(columns)
+    # What is sorted by is fetched too, and left out at the end.
+    fetched = None if names is None else list(dict.fromkeys(names if column is None else [*names, column]))
     query.append(
         ElasticPredictionData,
         filters={'and': filters} if filters else {},
-        project=['attributes', 'uuid', 'id'] if names is None else _projections(names),
+        project=['attributes', 'uuid', 'id'] if fetched is None else _projections(fetched),
         tag='prediction',
         **join,
     )
@@ -101,7 +106,11 @@ def predictions(
         query.order_by({'prediction': sort})
     if limit is not None:
         query.limit(limit)
-    return _frame(query.all(), names, column, ascending=order == 'asc')
+    rows = query.all()
+    if not rows:
+        _check_columns(_columns_of(where))
+    frame = _frame(rows, fetched, column, ascending=order == 'asc')
+    return frame if names is None else frame[names]
 
 
 def candidates(
@@ -133,7 +142,7 @@ def candidates(
     Raises
     ------
     ValueError
-        If there is no such screening, or an operator is unknown.
+        If there is no such screening, an operator is unknown, or no prediction has a column asked for.
     """
     import pandas as pd
 
@@ -152,6 +161,8 @@ def candidates(
         for label, extra, uuid, pk in query.iterall()
         if extra is not None
     ]
+    if not rows:
+        _check_columns(set(_columns_of(where)) - {'rank', 'screening', 'prediction_uuid'})
     first = ['screening', 'rank', 'material_id', 'formula']
     last = ['prediction_uuid', 'structure_uuid', 'structure_pk']
     names = dict.fromkeys(name for row in rows for name in row if name not in (*first, *last))
@@ -275,11 +286,14 @@ def _process(process: ProcessNode) -> dict[str, Any]:
 def _group(group_class: type[Group], screening: str | Group) -> Group:
     """Return a screening's group of that class."""
     label = screening if isinstance(screening, str) else screening.label
-    group = QueryBuilder().append(group_class, filters={'label': label}).first(flat=True)
-    if group is None:
-        known = QueryBuilder().append(group_class, project='label').all(flat=True)
-        raise ValueError(f'there is no screening {label!r}; there are {sorted(known)}')
-    return group
+    groups = {group.label: group for group in QueryBuilder().append(group_class).all(flat=True)}
+    if label in groups:
+        return groups[label]
+    # A screening has two groups of one label. AiiDA's import of an archive wants every label once, so it renames one.
+    renamed = [name for name in groups if re.fullmatch(re.escape(label) + r' \(Imported #\d+\)', name)]
+    if len(renamed) == 1:
+        return groups[renamed[0]]
+    raise ValueError(f'there is no screening {label!r}; there are {sorted(groups)}')
 
 
 def _conditions(
@@ -299,6 +313,23 @@ def _conditions(
         else:
             filters.append({key: {operator: _comparable(value)}})
     return filters
+
+
+def _columns_of(where: Where | None) -> list[str]:
+    return [column for column, _ in (where.items() if isinstance(where, Mapping) else where or ())]
+
+
+def _check_columns(columns: Iterable[str]) -> None:
+    """Raise if no prediction at all has one of the columns: a misspelled name would look like an empty result."""
+    example = QueryBuilder().append(ElasticPredictionData, project='attributes').first(flat=True)
+    if example is None:
+        return
+    for column in columns:
+        query = QueryBuilder().append(ElasticPredictionData, filters={'attributes': {'has_key': column}})
+        if query.first() is None:
+            raise ValueError(
+                f'no prediction has a column {column!r}; there are, for example, {", ".join(sorted(example))}'
+            )
 
 
 def _comparable(value: Any) -> Any:

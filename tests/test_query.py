@@ -14,7 +14,7 @@ from aiida_cgcnn_elastic.calculations.record_predictions import record_predictio
 from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-from aiida_cgcnn_elastic.groups import PredictionsGroup
+from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
 from aiida_cgcnn_elastic.storage import NewNode, add_to_group, store_outputs
 
 
@@ -64,12 +64,37 @@ def test_predictions(screening, paper_model):
         ({'n_atoms': ('in', [1, 3])}, []),
         ({'n_atoms': ('==', 2), 'formula': ('==', 'TiC')}, ['TiC']),
         ({'formula': ('in', ['TiC', 'Si'])}, ['TiC', 'Si']),
-        ({'no_such_column': ('>', 0)}, []),
     ],
 )
 def test_conditions(screening, where, expected):
     assert ids(query.predictions(where=where)) == expected
     assert ids(query.candidates('all', where=where)) == [name for name in expected if name not in ('Si', 'ThC')]
+
+
+def test_unknown_column_is_an_error_and_not_an_empty_result(screening):
+    for search in (lambda where: query.predictions(where=where), lambda where: query.candidates('all', where=where)):
+        with pytest.raises(ValueError, match="no prediction has a column 'log10_g'"):
+            search({'log10_g': ('>', 2)})
+        assert search({'k_vrh': ('>', 1e4)}).empty
+    with pytest.raises(ValueError, match="no prediction has a column 'hardness'"):
+        query.predictions(order_by='-hardness')
+    assert query.candidates('all', where={'rank': ('>', 100)}).empty
+
+
+def test_sorted_by_a_column_that_is_not_shown(screening):
+    assert query.predictions(columns=['material_id'])['material_id'].tolist()[0] == 'diamond'
+
+
+def test_screening_is_found_where_an_import_renamed_one_of_its_groups(screening):
+    """As `verdi archive import` does with the second of two groups of one label."""
+    group = QueryBuilder().append(CandidatesGroup, filters={'label': 'all'}).one()[0]
+    expected = ids(query.candidates('all'))
+    group.label = 'all (Imported #0)'
+    assert expected
+    assert ids(query.candidates('all')) == expected
+    assert len(query.predictions(screening='all')) == 9
+    with pytest.raises(ValueError, match='there is no screening'):
+        query.candidates('al')
 
 
 def test_a_limit_does_not_count_rows_without_a_value(screening):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,15 @@ from aiida.cmdline.utils import decorators, echo
 if TYPE_CHECKING:
     import pandas as pd
 
-CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S+)\s*')
+CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S.*?)\s*')
+TEXT_COLUMNS = ('material_id', 'formula', 'model', 'model_content', 'source')
+"""Columns of text, whatever their values look like: the material id 12e4567890 is no number."""
 
 
-def parse_condition(text: str) -> tuple[str, tuple[str, float]]:
-    """Return column, operator and value of a condition such as ``log10_g_vrh>=2``; the value is a float always.
+def parse_condition(text: str) -> tuple[str, tuple[str, float | str]]:
+    """Return column, operator and value of a condition such as ``log10_g_vrh>=2`` or ``formula==TiC``.
+
+    A value is a float where it is a number, and text otherwise, which can be compared with ``==`` and ``!=`` only.
 
     Raises
     ------
@@ -26,16 +31,20 @@ def parse_condition(text: str) -> tuple[str, tuple[str, float]]:
     """
     match = CONDITION.fullmatch(text)
     if match is None:
-        raise click.BadParameter(f'{text!r} is not like log10_g_vrh>=2', param_hint='--where')
-    try:
-        value = float(match['value'])
-    except ValueError:
-        raise click.BadParameter(f'{match["value"]!r} in {text!r} is not a number', param_hint='--where') from None
+        raise click.BadParameter(f'{text!r} is not like log10_g_vrh>=2 or formula==TiC', param_hint='--where')
+    column, value = match['column'], match['value']
     operator = '==' if match['operator'] == '=' else match['operator']
-    return match['column'], (operator, value)
+    if column not in TEXT_COLUMNS:
+        with contextlib.suppress(ValueError):
+            return column, (operator, float(value))
+    if operator not in ('==', '!='):
+        raise click.BadParameter(f'{value!r} in {text!r} is not a number: use == or !=', param_hint='--where')
+    return column, (operator, value)
 
 
-def _conditions(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, tuple[str, float]]]:
+def _conditions(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> list[tuple[str, tuple[str, float | str]]]:
     return [parse_condition(text) for text in texts]
 
 
@@ -60,10 +69,13 @@ def selection(command: Callable[..., None]) -> Callable[..., None]:
                 multiple=True,
                 callback=_conditions,
                 metavar='CONDITION',
-                help="A condition on a column, such as 'log10_g_vrh>=2'; may be given many times.",
+                help="A condition on a column, such as 'log10_g_vrh>=2' or 'formula==TiC'; may be given many times.",
             ),
             click.option(
-                '--elements', multiple=True, callback=_symbols, help='Only with all of these elements, such as B,C.'
+                '--elements',
+                multiple=True,
+                callback=_symbols,
+                help='Only with all of these elements, such as B,C; may be given many times.',
             ),
             click.option('--without', multiple=True, callback=_symbols, help='Only with none of these elements.'),
             click.option('--limit', type=click.IntRange(min=1), help='At most so many rows.'),
@@ -147,10 +159,11 @@ def _predictions_of(identifier: str, screening: str | None) -> list[Any]:
 
     from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
     from aiida_cgcnn_elastic.groups import PredictionsGroup
+    from aiida_cgcnn_elastic.query import EXTRA
 
     def found(filters: dict[str, Any]) -> list[Any]:
         query = orm.QueryBuilder()
-        query.append(ElasticPredictionData, filters=filters, tag='prediction')
+        query.append(ElasticPredictionData, filters=filters, project='*', tag='prediction')
         if screening:
             query.append(PredictionsGroup, with_node='prediction', filters={'label': screening})
         return query.order_by({'prediction': {'id': 'asc'}}).all(flat=True)
@@ -161,6 +174,7 @@ def _predictions_of(identifier: str, screening: str | None) -> list[Any]:
         nodes = found({'id': int(identifier)})
         if not nodes:
             structure = orm.QueryBuilder().append(orm.StructureData, filters={'id': int(identifier)}).first(flat=True)
-            if structure is not None:
-                nodes = found({'label': structure.label})
+            extra = None if structure is None else structure.base.extras.get(EXTRA, None)
+            if extra is not None:
+                nodes = found({'uuid': extra['prediction_uuid']})
     return nodes

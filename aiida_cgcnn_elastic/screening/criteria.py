@@ -216,7 +216,7 @@ def _symbols(key: str, value: Any) -> tuple[str, ...]:
     symbols = list(value)
     wrong = [symbol for symbol in symbols if symbol not in SYMBOLS]
     if wrong:
-        raise CriteriaError(f'{key}: {_listed(map(repr, wrong))} no element; symbols are written H, He, ... Og')
+        raise CriteriaError(f'{key}: {_listed(map(repr, wrong))} not among the elements; symbols are written H, He, ... Og')
     if not symbols and key == 'allowed_elements':
         raise CriteriaError(
             'allowed_elements is empty: nothing can pass; leave the key out, or null, to allow all elements'

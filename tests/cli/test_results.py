@@ -10,6 +10,10 @@ import pytest
 from aiida import orm
 
 from aiida_cgcnn_elastic import query
+from aiida_cgcnn_elastic.cli.inputs import find_model
+from aiida_cgcnn_elastic.cli.launch import launch
+from aiida_cgcnn_elastic.cli.setup import setup_localhost
+from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
 
 def ids(result) -> list[str]:
@@ -51,6 +55,12 @@ def test_conditions_on_one_column_are_a_window(predictions):
     assert predictions('--where', 'band_gap>=0', '--where', 'band_gap<=1') == ['TiC']
 
 
+def test_conditions_on_text(predictions):
+    assert predictions('--where', 'formula==TiC') == ['TiC']
+    assert predictions('--where', 'material_id=12e4567890') == ['12e4567890']
+    assert 'TiC' not in predictions('--where', 'formula!=TiC')
+
+
 def test_elements_models_screenings_and_limit(predictions):
     assert predictions('--elements', 'B,N') == ['c-BN']
     assert set(predictions('--without', 'C,N,O')) == {'Si', '12e4567890', 'KBr'}
@@ -64,6 +74,8 @@ def test_elements_models_screenings_and_limit(predictions):
     [
         (('predictions', '--where', 'log10_g_vrh'), 'is not like'),
         (('predictions', '--where', 'log10_g_vrh>=much'), 'is not a number'),
+        (('predictions', '--where', 'log10_g>=2'), "no prediction has a column 'log10_g'"),
+        (('candidates', '--where', 'log10_g>=2'), "no prediction has a column 'log10_g'"),
         (('predictions', '--elements', 'Xy'), "'Xy' is no element"),
         (('predictions', '--screening', 'nothing'), 'cubic'),
         (('candidates', '--screening', 'nothing'), 'cubic'),
@@ -93,7 +105,22 @@ def test_show_tells_the_prediction_and_its_provenance(cli, screening):
 
 
 def test_show_takes_the_pk_of_a_prediction_and_of_a_candidate(cli, screening):
-    by_id = cli('show', 'diamond').output
+    by_id = cli('show', 'diamond', '--screening', 'cubic').output
+    assert 'diamond, C (prediction' in by_id
     structure = query.candidates('cubic').set_index('material_id').loc['diamond']
     assert cli('show', structure['structure_pk']).output == by_id
     assert cli('show', orm.load_node(structure['prediction_uuid']).pk).output == by_id
+
+
+def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, screening):
+    """Two models, one crystal: its id shows both predictions, a candidate's PK that one which it was flagged for."""
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        setup_localhost().code, dict(screening.inputs.crystals), {'fast': find_model('fast')}, 'cubic-fast'
+    )
+    assert launch(builder).is_finished_ok
+    assert cli('show', 'diamond').output.count('(prediction ') == 2
+    structure = query.candidates('cubic-fast').set_index('material_id').loc['diamond']
+    shown = cli('show', structure['structure_pk']).output
+    assert shown.count('(prediction ') == 1
+    assert "with the model 'fast'" in shown
+    assert cli('show', 'diamond', '--screening', 'cubic-fast').output == shown
