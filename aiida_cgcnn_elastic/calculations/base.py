@@ -5,41 +5,83 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from aiida.common.datastructures import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 from aiida.orm import Dict, ProcessNode, RemoteData
 
-from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
+from aiida_cgcnn_elastic.runner.status import STATUSES, Status
 
-__all__ = ('RunnerCalculation', 'check_keys')
+__all__ = ('EXIT_CODES', 'RunnerCalculation', 'check_keys')
 
 LARGEST_MARGIN = 300.0
 SMALLEST_MARGIN = 15.0
 
 
-EXIT_CODES = (
-    (210, 'ERROR_INPUT_UNREADABLE', 'An input cannot be read; check the file and the source: {message}'),
-    (211, 'ERROR_NO_USABLE_CRYSTAL', 'No crystal of the input can be used; see the report: {message}'),
-    (212, 'ERROR_MODEL_UNUSABLE', 'A model cannot be used; store it again, or train it anew: {message}'),
-    (213, 'ERROR_TARGETS_MISSING', 'Known moduli are missing or too few; check columns and split: {message}'),
-    (214, 'ERROR_SETTINGS_INVALID', 'The settings are invalid; correct `parameters`: {message}'),
-    (
+class JobExitCode(NamedTuple):
+    """An exit code as ``spec.exit_code`` takes it. 2xx: the inputs are to blame, 3xx: the job is, 4xx: try again."""
+
+    status: int
+    label: str
+    message: str
+
+
+EXIT_CODES: Mapping[Status, JobExitCode] = {
+    Status.INPUT_UNREADABLE: JobExitCode(
+        210, 'ERROR_INPUT_UNREADABLE', 'An input cannot be read; check the file and the source: {message}'
+    ),
+    Status.NO_USABLE_CRYSTAL: JobExitCode(
+        211, 'ERROR_NO_USABLE_CRYSTAL', 'No crystal of the input can be used; see the report: {message}'
+    ),
+    Status.MODEL_UNUSABLE: JobExitCode(
+        212, 'ERROR_MODEL_UNUSABLE', 'A model cannot be used; store it again, or train it anew: {message}'
+    ),
+    Status.TARGETS_MISSING: JobExitCode(
+        213, 'ERROR_TARGETS_MISSING', 'Known moduli are missing or too few; check columns and split: {message}'
+    ),
+    Status.SETTINGS_INVALID: JobExitCode(
+        214, 'ERROR_SETTINGS_INVALID', 'The settings are invalid; correct `parameters`: {message}'
+    ),
+    Status.UNEXPECTED: JobExitCode(
+        305, 'ERROR_UNEXPECTED', 'The executable failed unforeseen; see `stderr.txt` among the retrieved: {message}'
+    ),
+    Status.STOPPED: JobExitCode(400, 'ERROR_STOPPED', 'Stopped before it was done; give the job more time: {message}'),
+    Status.OUT_OF_MEMORY: JobExitCode(
+        401, 'ERROR_OUT_OF_MEMORY', 'Out of memory; ask for more, or give fewer crystals, or smaller batches: {message}'
+    ),
+    Status.DIVERGED: JobExitCode(
+        402, 'ERROR_DIVERGED', 'The training diverged; lower the learning rate or change the seed: {message}'
+    ),
+}
+"""What each status of the executable is as exit code of a job. `USAGE` is none: jobs write the command line themselves.
+
+A job has those of the statuses that its subcommand can end with, and `PARSER_EXIT_CODES`.
+"""
+
+EXIT_CODE_TO_CONTINUE = JobExitCode(
+    400, 'ERROR_STOPPED', 'Stopped; continue by an equal job with `remote_folder` as `parent_folder`: {message}'
+)
+"""What `Status.STOPPED` is for a job that leaves something to continue from."""
+
+PARSER_EXIT_CODES = (
+    JobExitCode(
         301,
         'ERROR_REPORT_MISSING',
         'The job left no report, so it was killed or never ran; see the standard errors among the retrieved files.',
     ),
-    (302, 'ERROR_OUTPUT_MISSING', 'The job reports success, but `{filename}` was not retrieved; run it again.'),
-    (303, 'ERROR_OUTPUT_UNREADABLE', '`{filename}` cannot be read, the disk may be full; run it again: {reason}'),
-    (304, 'ERROR_COUNTS_DIFFER', 'Crystals were lost or are too many, which is a fault of this package: {reason}'),
-    (305, 'ERROR_UNEXPECTED', 'The executable failed unforeseen; see `stderr.txt` among the retrieved: {message}'),
-    (400, 'ERROR_STOPPED', 'Stopped; continue by an equal job with `remote_folder` as `parent_folder`: {message}'),
-    (401, 'ERROR_OUT_OF_MEMORY', 'Out of memory; ask for more, or give fewer crystals, or smaller batches: {message}'),
-    (402, 'ERROR_DIVERGED', 'The training diverged; lower the learning rate or change the seed: {message}'),
+    JobExitCode(
+        302, 'ERROR_OUTPUT_MISSING', 'The job reports success, but `{filename}` was not retrieved; run it again.'
+    ),
+    JobExitCode(
+        303, 'ERROR_OUTPUT_UNREADABLE', '`{filename}` cannot be read, the disk may be full; run it again: {reason}'
+    ),
+    JobExitCode(
+        304, 'ERROR_COUNTS_DIFFER', 'Crystals were lost or are too many, which is a fault of this package: {reason}'
+    ),
 )
-"""Status, label and message of every exit code; 2xx: the inputs are to blame, 3xx: the job is, 4xx: try again."""
+"""What a parser says of the files that were retrieved."""
 
 
 class RunnerCalculation(CalcJob):
@@ -48,6 +90,8 @@ class RunnerCalculation(CalcJob):
     SUBCOMMAND: ClassVar[str]
     OUTPUTS: ClassVar[tuple[str, ...]]
     """The files that the subcommand leaves, beside the report."""
+    DIRECTORY_CHECKPOINT: ClassVar[str | None] = None
+    """What a stopped job leaves for an equal job to continue from; None where that starts from the beginning."""
     FILE_REPORT: ClassVar[str] = 'report.json'
     FILE_PROGRESS: ClassVar[str] = 'progress.json'
     FILE_STDOUT: ClassVar[str] = 'stdout.txt'
@@ -55,7 +99,7 @@ class RunnerCalculation(CalcJob):
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
-        """Define the ports, options and exit codes that all jobs share."""
+        """Define the ports and options that all jobs share, and the exit codes that this one can reach."""
         super().define(spec)
         spec.inputs['code'].required = True
         options = spec.inputs['metadata']['options']
@@ -63,8 +107,21 @@ class RunnerCalculation(CalcJob):
         options['withmpi'].default = False
         options['parser_name'].default = f'cgcnn_elastic.{cls.SUBCOMMAND}'
         spec.output('report', valid_type=Dict, help='Status, counts, timings and versions, as the executable wrote.')
-        for status, label, message in EXIT_CODES:
-            spec.exit_code(status, label, message=message, invalidates_cache=True)
+        for code in (
+            *(EXIT_CODES[status] for status in STATUSES[cls.SUBCOMMAND] & set(EXIT_CODES)),
+            *PARSER_EXIT_CODES,
+        ):
+            spec.exit_code(*code, invalidates_cache=True)
+        if cls.DIRECTORY_CHECKPOINT is not None:
+            spec.exit_code(*EXIT_CODE_TO_CONTINUE, invalidates_cache=True)
+            spec.input(
+                'parent_folder',
+                valid_type=RemoteData,
+                required=False,
+                help='The remote folder of a stopped job with the same inputs, to continue from.',
+            )
+            base_validator = spec.inputs.validator
+            spec.inputs.validator = lambda inputs, port: base_validator(inputs, port) or validate_parent_folder(inputs)
 
     @classmethod
     def is_valid_cache(cls, node: ProcessNode) -> bool:
@@ -86,22 +143,22 @@ class RunnerCalculation(CalcJob):
 
         code_info = CodeInfo()
         code_info.code_uuid = self.inputs.code.uuid
-        code_info.cmdline_params = [self.SUBCOMMAND, *self.stage(folder, calc_info), *self._shared_arguments()]
+        code_info.cmdline_params = [
+            self.SUBCOMMAND,
+            *self.stage(folder, calc_info),
+            *self._continue_from_parent(calc_info),
+            *self._shared_arguments(),
+        ]
         code_info.stdout_name = self.FILE_STDOUT
         code_info.stderr_name = self.FILE_STDERR
         calc_info.codes_info = [code_info]
         return calc_info
 
-    def stage_models(self, calc_info: CalcInfo) -> list[str]:
-        """Have the models copied into the job's folder and return the arguments that name them."""
-        arguments: list[str] = []
-        for key, model in sorted(self.inputs.models.items()):
-            for filename in ElasticModelData.FILENAMES:
-                calc_info.local_copy_list.append((model.uuid, filename, f'models/{key}/{filename}'))
-            arguments += ['--model', f'models/{key}']
-        return arguments
+    def parameters(self) -> dict[str, Any]:
+        """Return the content of the input `parameters`, empty where it is absent."""
+        return self.inputs.parameters.get_dict() if 'parameters' in self.inputs else {}
 
-    def continue_from_parent(self, calc_info: CalcInfo, name: str) -> list[str]:
+    def _continue_from_parent(self, calc_info: CalcInfo) -> list[str]:
         """Have what a stopped job left copied into this job's folder and return the argument to continue from it.
 
         It is a copy, not a link: the parent's folder stays as the parent left it.
@@ -109,12 +166,9 @@ class RunnerCalculation(CalcJob):
         if 'parent_folder' not in self.inputs:
             return []
         parent: RemoteData = self.inputs.parent_folder
+        name = self.DIRECTORY_CHECKPOINT
         calc_info.remote_copy_list.append((parent.computer.uuid, f'{parent.get_remote_path()}/{name}', name))
         return ['--resume']
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the content of the input `parameters`, empty where it is absent."""
-        return self.inputs.parameters.get_dict() if 'parameters' in self.inputs else {}
 
     def _shared_arguments(self) -> list[str]:
         arguments = ['--report', self.FILE_REPORT, '--progress-file', self.FILE_PROGRESS]
@@ -158,31 +212,13 @@ def check_keys(given: Mapping[str, Any], allowed: tuple[str, ...]) -> str | None
     return f'unknown keys {unknown}; allowed are {list(allowed)}' if unknown else None
 
 
-def check_parent_folder(parent: RemoteData | None, code_computer: Any) -> str | None:
-    """Return what is wrong with a folder to continue from, None where nothing is."""
-    if parent is not None and code_computer is not None and parent.computer.pk != code_computer.pk:
+def validate_parent_folder(inputs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the folder to continue from, None where nothing is."""
+    parent = inputs.get('parent_folder')
+    computer = inputs['code'].computer if 'code' in inputs else None
+    if parent is not None and computer is not None and parent.computer.pk != computer.pk:
         return (
-            f'`parent_folder` is on the computer {parent.computer.label}, but the code on {code_computer.label}: '
+            f'`parent_folder` is on the computer {parent.computer.label}, but the code on {computer.label}: '
             'a job can be continued only where it was stopped'
         )
     return None
-
-
-def validate_network_parameters(value: Dict | None, _: Any) -> str | None:
-    """Return what is wrong with the parameters of an evaluation of the network, None where nothing is."""
-    if value is None:
-        return None
-    parameters = value.get_dict()
-    if message := check_keys(parameters, ('device', 'dtype', 'batch_edges', 'chunk_size')):
-        return message
-    if parameters.get('dtype', 'float32') not in ('float32', 'float64'):
-        return f'`dtype` is {parameters["dtype"]!r}, but must be float32 or float64'
-    for key in ('batch_edges', 'chunk_size'):
-        if key in parameters and (not isinstance(parameters[key], int) or parameters[key] < 1):
-            return f'`{key}` is {parameters[key]!r}, but must be a positive integer'
-    return None
-
-
-def network_arguments(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the arguments for parameters that :func:`validate_network_parameters` passed."""
-    return [text for key in sorted(parameters) for text in (f'--{key.replace("_", "-")}', str(parameters[key]))]

@@ -7,15 +7,13 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, network_arguments, validate_network_parameters
-from aiida_cgcnn_elastic.calculations.predict import validate_models
+from aiida_cgcnn_elastic.calculations.network import NetworkCalculation
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
-from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
 __all__ = ('EvaluateCalculation',)
 
 
-class EvaluateCalculation(RunnerCalculation):
+class EvaluateCalculation(NetworkCalculation):
     """Measure the errors of models on crystals whose moduli are known."""
 
     SUBCOMMAND = 'evaluate'
@@ -26,22 +24,7 @@ class EvaluateCalculation(RunnerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports."""
         super().define(spec)
-        spec.input('crystals', valid_type=CrystalSetData, help='The crystals, with the target columns.')
-        spec.input_namespace(
-            'models',
-            valid_type=ElasticModelData,
-            dynamic=True,
-            required=True,
-            validator=validate_models,
-            help='The models, each under a key of choice. Where several predict the same, the mean is taken.',
-        )
-        spec.input(
-            'parameters',
-            valid_type=Dict,
-            required=False,
-            validator=validate_network_parameters,
-            help='`device` (auto, cpu, cuda), `dtype` (float32, float64), `batch_edges`, `chunk_size`.',
-        )
+        spec.inputs['crystals'].help = 'The crystals, with the target columns.'
         spec.output('metrics', valid_type=Dict, help='`targets`: by target, the errors in log10 of GPa.')
 
     def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:  # noqa: ARG002
@@ -52,5 +35,5 @@ class EvaluateCalculation(RunnerCalculation):
             filename,
             *self.stage_models(calc_info),
             *('--output', self.FILE_METRICS),
-            *network_arguments(self.parameters()),
+            *self.network_arguments(),
         ]

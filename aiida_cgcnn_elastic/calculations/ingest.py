@@ -96,4 +96,6 @@ def validate_parameters(value: Dict | None, _: Any) -> str | None:
         return f'`source` must be the name of a source, not {parameters["source"]!r}'
     if not isinstance(parameters.get('options', {}), dict):
         return f'`options` must be a dictionary, not {parameters["options"]!r}'
+    if odd := [name for name in parameters.get('options', {}) if not name or '=' in name]:
+        return f'no option of a source can be called {odd[0]!r}'
     return None

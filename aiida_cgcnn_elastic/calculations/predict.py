@@ -8,43 +8,28 @@ from typing import Any
 from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import Dict, List, RemoteData
+from aiida.orm import Dict, List
 
-from aiida_cgcnn_elastic.calculations.base import (
-    RunnerCalculation,
-    check_parent_folder,
-    network_arguments,
-    validate_network_parameters,
-    write_json,
-)
+from aiida_cgcnn_elastic.calculations.base import write_json
+from aiida_cgcnn_elastic.calculations.network import NetworkCalculation
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
-from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 
 __all__ = ('PredictCalculation',)
 
 
-class PredictCalculation(RunnerCalculation):
+class PredictCalculation(NetworkCalculation):
     """Predict the bulk and shear moduli of the crystals of a set, or of a slice of it."""
 
     SUBCOMMAND = 'predict'
     OUTPUTS = PredictionSetData.FILENAMES
     FILE_CRITERIA = 'criteria.json'
+    DIRECTORY_CHECKPOINT = f'{PredictionSetData.FILE_PREDICTIONS}.parts'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define the ports."""
         super().define(spec)
-        spec.input('crystals', valid_type=CrystalSetData, help='The crystals.')
-        spec.input_namespace(
-            'models',
-            valid_type=ElasticModelData,
-            dynamic=True,
-            required=True,
-            validator=validate_models,
-            help='The models, each under a key of choice; together they predict both moduli. Where several predict the '
-            'same, the mean is taken.',
-        )
         spec.input(
             'rows',
             valid_type=List,
@@ -58,19 +43,6 @@ class PredictCalculation(RunnerCalculation):
             required=False,
             validator=validate_criteria,
             help='Criteria of a screening; crystals that their filters exclude are not predicted.',
-        )
-        spec.input(
-            'parameters',
-            valid_type=Dict,
-            required=False,
-            validator=validate_network_parameters,
-            help='`device` (auto, cpu, cuda), `dtype` (float32, float64), `batch_edges`, `chunk_size`.',
-        )
-        spec.input(
-            'parent_folder',
-            valid_type=RemoteData,
-            required=False,
-            help='The remote folder of a stopped job with the same inputs, to continue from.',
         )
         base_validator = spec.inputs.validator
         spec.inputs.validator = lambda inputs, port: base_validator(inputs, port) or validate_inputs(inputs)
@@ -94,8 +66,7 @@ class PredictCalculation(RunnerCalculation):
         return [
             *arguments,
             *('--output', predictions, '--exclusions', exclusions, '--rejections', rejections),
-            *network_arguments(self.parameters()),
-            *self.continue_from_parent(calc_info, f'{predictions}.parts'),
+            *self.network_arguments(),
         ]
 
 
@@ -110,11 +81,6 @@ def filters_of(criteria: Dict) -> dict[str, Any]:
     from aiida_cgcnn_elastic.screening import Criteria
 
     return Criteria.from_dict(criteria.get_dict()).filters().to_dict()
-
-
-def validate_models(models: dict[str, ElasticModelData], _: Any) -> str | None:
-    """Return what is wrong with the models, None where nothing is."""
-    return None if models else 'at least one model is needed'
 
 
 def validate_rows(rows: List | None, _: Any) -> str | None:
@@ -144,5 +110,4 @@ def validate_inputs(inputs: dict[str, Any]) -> str | None:
         start, stop = inputs['rows'].get_list()
         if stop > inputs['crystals'].n_crystals:
             return f'rows {start} to {stop} are not within a set of {inputs["crystals"].n_crystals} crystals'
-    computer = inputs['code'].computer if 'code' in inputs else None
-    return check_parent_folder(inputs.get('parent_folder'), computer)
+    return None

@@ -7,9 +7,9 @@ from typing import Any
 from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import Dict, RemoteData, SinglefileData
+from aiida.orm import Dict, SinglefileData
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys, check_parent_folder, write_json
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys, write_json
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
@@ -40,14 +40,6 @@ class TrainCalculation(RunnerCalculation):
             help='`protocol` (a name, or a dictionary of its settings), `split` (a dictionary: how to part the '
             'crystals), `seed` and `device`; what is absent is as `cgcnn-elastic train --help` says.',
         )
-        spec.input(
-            'parent_folder',
-            valid_type=RemoteData,
-            required=False,
-            help='The remote folder of a stopped job with the same inputs, to continue from.',
-        )
-        base_validator = spec.inputs.validator
-        spec.inputs.validator = lambda inputs, port: base_validator(inputs, port) or validate_inputs(inputs)
         spec.output('model', valid_type=ElasticModelData, help='The trained model.')
         spec.output('metrics', valid_type=Dict, help='By target and part (train, validation, test): the errors.')
         spec.output('history', valid_type=Dict, help='`epochs`: the course of the training, a record an epoch.')
@@ -79,7 +71,7 @@ class TrainCalculation(RunnerCalculation):
         for key in ('seed', 'device'):
             if key in parameters:
                 arguments += [f'--{key}', str(parameters[key])]
-        return [*arguments, *self.continue_from_parent(calc_info, self.DIRECTORY_CHECKPOINT)]
+        return arguments
 
 
 def validate_parameters(value: Dict | None, _: Any) -> str | None:
@@ -100,9 +92,3 @@ def validate_parameters(value: Dict | None, _: Any) -> str | None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         return f'`seed` must be an integer of at least 0, not {seed!r}'
     return None
-
-
-def validate_inputs(inputs: dict[str, Any]) -> str | None:
-    """Return in what the inputs do not fit each other, None where they do."""
-    computer = inputs['code'].computer if 'code' in inputs else None
-    return check_parent_folder(inputs.get('parent_folder'), computer)

@@ -10,23 +10,11 @@ from aiida.engine import ExitCode
 from aiida.orm import Dict
 from aiida.parsers import Parser
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
+from aiida_cgcnn_elastic.calculations.base import EXIT_CODES, RunnerCalculation
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.runner.status import Status
 
-__all__ = ('CountsDiffer', 'RunnerParser', 'require_equal')
-
-EXIT_CODES = {
-    Status.UNEXPECTED: 'ERROR_UNEXPECTED',
-    Status.USAGE: 'ERROR_SETTINGS_INVALID',
-    Status.INPUT_UNREADABLE: 'ERROR_INPUT_UNREADABLE',
-    Status.NO_USABLE_CRYSTAL: 'ERROR_NO_USABLE_CRYSTAL',
-    Status.MODEL_UNUSABLE: 'ERROR_MODEL_UNUSABLE',
-    Status.TARGETS_MISSING: 'ERROR_TARGETS_MISSING',
-    Status.SETTINGS_INVALID: 'ERROR_SETTINGS_INVALID',
-    Status.STOPPED: 'ERROR_STOPPED',
-    Status.DIVERGED: 'ERROR_DIVERGED',
-    Status.OUT_OF_MEMORY: 'ERROR_OUT_OF_MEMORY',
-}
+__all__ = ('CountsDiffer', 'RunnerParser', 'require_equal', 'require_labelled')
 
 
 class CountsDiffer(Exception):  # noqa: N818 - the name of the exit code
@@ -51,18 +39,18 @@ class RunnerParser(Parser):
         """Parse the retrieved files."""
         try:
             report = self.read_json(RunnerCalculation.FILE_REPORT)
-            status = Status.from_key(report['status'])
+            status = str(report['status'])
         except OutputError as exception:
             if exception.exit_code.status != self.exit_codes.ERROR_OUTPUT_MISSING.status:
                 return exception.exit_code
             # What the scheduler says of a job that was killed is more than that its report is missing.
             return None if self.node.exit_status else self.exit_codes.ERROR_REPORT_MISSING
-        except (KeyError, TypeError, ValueError, AttributeError) as exception:
+        except (KeyError, TypeError) as exception:
             return self.unreadable(RunnerCalculation.FILE_REPORT, exception)
 
         self.out('report', Dict(report))
-        if status is not Status.DONE:
-            return self.exit_codes[EXIT_CODES[status]].format(message=report.get('message', ''))
+        if status != Status.DONE.key:
+            return self.failed(status, report.get('message', ''))
         try:
             self.parse_outputs(report)
         except OutputError as exception:
@@ -70,6 +58,19 @@ class RunnerParser(Parser):
         except CountsDiffer as exception:
             return self.exit_codes.ERROR_COUNTS_DIFFER.format(reason=str(exception))
         return None
+
+    def failed(self, status: str, message: str) -> ExitCode:
+        """Return the exit code for a status of the executable other than `done`.
+
+        One that jobs of this kind do not know is an executable of another version, or a fault.
+        """
+        codes = {known.key: code.label for known, code in EXIT_CODES.items() if code.label in self.exit_codes}
+        if status in codes:
+            return self.exit_codes[codes[status]].format(message=message)
+        subcommand = self.node.process_class.SUBCOMMAND
+        return self.exit_codes.ERROR_UNEXPECTED.format(
+            message=f'it ended as {status!r}, unknown to the `{subcommand}` jobs of this version: {message}'
+        )
 
     @abstractmethod
     def parse_outputs(self, report: dict[str, Any]) -> None:
@@ -113,6 +114,12 @@ class RunnerParser(Parser):
     def unreadable(self, filename: str, reason: Exception) -> ExitCode:
         """Return the exit code for a file that cannot be read."""
         return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(filename=filename, reason=str(reason))
+
+
+def require_labelled(crystals: CrystalSetData, report: dict[str, Any]) -> None:
+    """Raise CountsDiffer unless every crystal was used for its labels, has none, or was rejected."""
+    accounted = report['n_crystals'] + report['n_without_label'] + report['n_rejected']
+    require_equal({'crystals given': crystals.n_crystals, 'accounted for': accounted})
 
 
 def require_equal(counts: dict[str, int]) -> None:

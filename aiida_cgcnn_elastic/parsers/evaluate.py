@@ -7,7 +7,7 @@ from typing import Any
 from aiida.orm import Dict
 
 from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
-from aiida_cgcnn_elastic.parsers.base import RunnerParser
+from aiida_cgcnn_elastic.parsers.base import RunnerParser, require_labelled
 
 __all__ = ('EvaluateParser',)
 
@@ -15,6 +15,8 @@ __all__ = ('EvaluateParser',)
 class EvaluateParser(RunnerParser):
     """Make a node of the metrics."""
 
-    def parse_outputs(self, report: dict[str, Any]) -> None:  # noqa: ARG002
+    def parse_outputs(self, report: dict[str, Any]) -> None:
         """Attach the metrics."""
-        self.out('metrics', Dict(self.read_json(EvaluateCalculation.FILE_METRICS)))
+        metrics = self.read_json(EvaluateCalculation.FILE_METRICS)
+        require_labelled(self.node.inputs.crystals, report)
+        self.out('metrics', Dict(metrics))

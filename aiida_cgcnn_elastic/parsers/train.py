@@ -9,7 +9,7 @@ from aiida.orm import Dict, SinglefileData
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.packed import parse_parquet
-from aiida_cgcnn_elastic.parsers.base import OutputError, RunnerParser, require_equal
+from aiida_cgcnn_elastic.parsers.base import OutputError, RunnerParser, require_equal, require_labelled
 
 __all__ = ('TrainParser',)
 
@@ -31,6 +31,7 @@ class TrainParser(RunnerParser):
             model = ElasticModelData.from_bytes(*contents)
         except ValueError as exception:
             raise OutputError(self.unreadable(ElasticModelData.FILE_WEIGHTS, exception)) from exception
+        require_labelled(self.node.inputs.crystals, report)
         require_equal(
             {
                 'crystals in the parts of the split': sum(report['n_by_part'].values()),

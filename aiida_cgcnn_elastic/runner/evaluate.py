@@ -9,7 +9,7 @@ import click
 
 from aiida_cgcnn_elastic.runner.options import FILE, network_options, runs, source_options, with_options
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
-from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.runner.status import STATUSES, Status, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.screening import Criteria
 
 
-@click.command('evaluate')
+@click.command('evaluate', epilog=listed(STATUSES['evaluate']))
 @click.argument('crystals', nargs=-1, type=FILE)
 @click.option(
     '--model',

@@ -8,9 +8,10 @@ import click
 
 from aiida_cgcnn_elastic.runner.options import FILE, runs, source_options, with_options
 from aiida_cgcnn_elastic.runner.run import Run
+from aiida_cgcnn_elastic.runner.status import STATUSES, listed
 
 
-@click.command('ingest')
+@click.command('ingest', epilog=listed(STATUSES['ingest']))
 @click.argument('paths', nargs=-1, type=FILE)
 @click.option('--output', type=FILE, required=True, help='The crystal table (Parquet).')
 @click.option(

@@ -8,14 +8,12 @@ import aiida_cgcnn_elastic
 from aiida_cgcnn_elastic.runner.evaluate import evaluate
 from aiida_cgcnn_elastic.runner.ingest import ingest
 from aiida_cgcnn_elastic.runner.predict import predict
-from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.runner.status import Status, listed
 from aiida_cgcnn_elastic.runner.train import train
-
-_EPILOG = 'Exit statuses:\n\n\b\n' + '\n'.join(f'{status:3d}  {status.key}: {status.meaning}' for status in Status)
 
 
 @click.group(
-    epilog=_EPILOG,
+    epilog=listed(Status),
     context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 120, 'show_default': True},
 )
 @click.version_option(aiida_cgcnn_elastic.__version__, prog_name='cgcnn-elastic')

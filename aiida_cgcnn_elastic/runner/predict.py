@@ -10,6 +10,7 @@ import click
 
 from aiida_cgcnn_elastic.runner.options import FILE, network_options, runs, source_options, with_options
 from aiida_cgcnn_elastic.runner.run import Run
+from aiida_cgcnn_elastic.runner.status import STATUSES, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.screening import Criteria
 
 
-@click.command('predict')
+@click.command('predict', epilog=listed(STATUSES['predict']))
 @click.argument('crystals', nargs=-1, required=True, type=FILE)
 @click.option(
     '--model',

@@ -18,7 +18,7 @@ from typing import Any
 import aiida_cgcnn_elastic
 from aiida_cgcnn_elastic.runner.files import write_json
 from aiida_cgcnn_elastic.runner.progress import Progress
-from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.runner.status import STATUSES, Status
 from aiida_cgcnn_elastic.runner.stopping import StopSignal
 
 PACKAGES = ('torch', 'numpy', 'scipy', 'pyarrow', 'pymatgen', 'gemmi', 'safetensors')
@@ -130,7 +130,7 @@ class Run:
 
 
 def execute(command: str, options: RunOptions, body: Callable[[Run], None]) -> Status:
-    """Run a subcommand's body and return its status; the report is written in every case.
+    """Run a subcommand's body and return its status, one of `STATUSES[command]`; the report is written in every case.
 
     Nothing that the body raises gets out: what it is becomes the status, and the traceback of what nobody expected goes
     to the standard error stream.
@@ -147,6 +147,9 @@ def execute(command: str, options: RunOptions, body: Callable[[Run], None]) -> S
         status, message = error.status, str(error)
     except BaseException as error:
         status, message = _unforeseen(run, error)
+    if status not in STATUSES[command]:
+        # Whoever reads the exit status has no plan for it.
+        status, message = Status.UNEXPECTED, f'{status.key}, which is no way for {command} to end: {message}'
     if status is not Status.DONE:
         print(f'cgcnn-elastic {command}: {message}', file=sys.stderr)
     run.finish(status, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 
@@ -61,3 +62,27 @@ _MEANINGS = {
     Status.DIVERGED: 'The training diverged; lower the learning rate or choose another seed.',
     Status.OUT_OF_MEMORY: 'Out of memory; lower the number of edges or crystals in a batch.',
 }
+
+_ALWAYS_POSSIBLE = (
+    Status.DONE,
+    Status.UNEXPECTED,
+    Status.USAGE,
+    Status.INPUT_UNREADABLE,
+    Status.NO_USABLE_CRYSTAL,
+    Status.STOPPED,
+    Status.OUT_OF_MEMORY,
+)
+
+STATUSES: Mapping[str, frozenset[Status]] = {
+    'ingest': frozenset(_ALWAYS_POSSIBLE),
+    'train': frozenset({*_ALWAYS_POSSIBLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID, Status.DIVERGED}),
+    'predict': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.SETTINGS_INVALID}),
+    'evaluate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
+}
+"""The statuses that each subcommand can end with. It ends with no other: see `runner.run.execute`."""
+
+
+def listed(statuses: Iterable[Status]) -> str:
+    """Return statuses and their meanings as the end of a help text."""
+    lines = (f'{status:3d}  {status.key}: {status.meaning}' for status in sorted(statuses))
+    return 'Exit statuses:\n\n\b\n' + '\n'.join(lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import click
 
 from aiida_cgcnn_elastic.runner.options import FILE, device_option, runs, source_options, with_options
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
-from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.runner.status import STATUSES, Status, listed
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
     from aiida_cgcnn_elastic.cgcnn.splits import Split
@@ -23,11 +26,19 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.crystals.sources import ReadResult
 
 
-@click.command('train')
+@click.command('train', epilog=listed(STATUSES['train']))
 @click.argument('crystals', nargs=-1, required=True, type=FILE)
 @click.option('--output', type=FILE, required=True, help='Folder for the model, history.json and predictions.parquet.')
 @click.option(
-    '--protocol', 'protocol_name', default='paper', show_default=True, help='A protocol by name, or a JSON file of one.'
+    '--protocol',
+    'protocol_name',
+    help='A protocol by name, or a JSON file of one.  [default: paper; with --from: fine_tune]',
+)
+@click.option(
+    '--from',
+    'parent_name',
+    metavar='NAME_OR_DIR',
+    help='Fine-tune this model, shipped or in a folder, instead of training one from nothing.',
 )
 @click.option(
     '--split',
@@ -45,7 +56,8 @@ def train(
     run: Run,
     crystals: tuple[Path, ...],
     output: Path,
-    protocol_name: str,
+    protocol_name: str | None,
+    parent_name: str | None,
     split_file: Path | None,
     seed: int,
     checkpoint: Path | None,
@@ -58,7 +70,21 @@ def train(
     Writes model.safetensors, model.json, history.json and predictions.parquet (material_id, part, target, true,
     predicted) in OUTPUT; of a cross-fitted blend also out_of_fold.parquet, the predictions by members that did not see
     the crystal. The checkpoint is removed when all is written.
+
+    With --from all of the CRYSTALS, some tens, are learned from, and cross-validation tells whether that helped: the
+    report has it under `fine_tuning`, out_of_fold.parquet crystal by crystal.
     """
+    if parent_name is not None:
+        from aiida_cgcnn_elastic.runner.fine_tuning import fine_tune_model
+
+        if split_file is not None:
+            raise RunFailed(
+                Status.USAGE, 'fine-tuning learns from all crystals and is judged by cross-validation: no --split'
+            )
+        given = (parent_name, protocol_name, seed, checkpoint, source, source_options, device)
+        fine_tune_model(run, crystals, output, *given)
+        return
+
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.labels import with_labels
     from aiida_cgcnn_elastic.runner.predictions import write_table
@@ -66,7 +92,7 @@ def train(
     from aiida_cgcnn_elastic.runner.settings import read_settings
     from aiida_cgcnn_elastic.runner.splitting import DEFAULT_SPLIT, check_split, split_crystals
 
-    protocol = _protocol(protocol_name)
+    protocol = _protocol(protocol_name or 'paper')
     spec = check_split(DEFAULT_SPLIT if split_file is None else read_settings(split_file, 'split'))
     run.report |= {'protocol': protocol.to_dict(), 'split': spec, 'seed': seed}
     result = read_crystals(run, crystals, source, parse_source_options(source_options))
@@ -75,15 +101,17 @@ def train(
     split = split_crystals(spec, labelled, seed)
     run.report |= {'n_crystals': len(labelled), 'n_by_part': {part: len(rows) for part, rows in split.items()}}
 
-    graphs = _graphs(run, labelled, protocol.n_neighbors)
+    graphs = training_graphs(run, labelled, protocol.n_neighbors)
     folder = checkpoint or output / 'checkpoint'
-    trained = _train(run, graphs, labelled, split, protocol, seed, device, folder, _record(result, labelled, spec))
+    trained = _train(
+        run, graphs, labelled, split, protocol, seed, device, folder, training_record(result, labelled, spec)
+    )
     run.report['metrics'] = trained.metrics
     with run.stage('write'):
         output.mkdir(parents=True, exist_ok=True)
         trained.model.save(output)
         write_json(output / 'history.json', trained.history)
-        write_table(output / 'predictions.parquet', _predictions(trained, labelled, split))
+        write_table(output / 'predictions.parquet', prediction_rows(trained.predictions, labelled, split))
         if protocol.folds is not None:
             write_table(output / 'out_of_fold.parquet', _out_of_fold(trained, labelled))
         _remove_checkpoint(folder, protocol)
@@ -106,7 +134,8 @@ def _protocol(name: str) -> Protocol:
         raise RunFailed(Status.SETTINGS_INVALID, f'the protocol in {path}: {error}') from error
 
 
-def _graphs(run: Run, crystals: CrystalTable, n_neighbors: int) -> CrystalGraphs:
+def training_graphs(run: Run, crystals: CrystalTable, n_neighbors: int) -> CrystalGraphs:
+    """Return the graphs of the crystals."""
     from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 
     def progress(done: int, total: int) -> None:
@@ -128,10 +157,30 @@ def _train(
     folder: Path,
     record: dict[str, Any],
 ) -> TrainingResult:
-    """Train, and turn the ways in which a training can end into statuses."""
-    from aiida_cgcnn_elastic.cgcnn.inference import choose_device
-    from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Diverged, Interrupted
+    """Train by the protocol."""
     from aiida_cgcnn_elastic.runner.labels import labels
+
+    threads = check_machine(run, device, folder)
+    with run.stage('train'), training_failures(run):
+        return _trainer(protocol)(
+            graphs,
+            labels(crystals),
+            split,
+            protocol,
+            seed=seed,
+            checkpoint=folder,
+            resume=run.options.resume,
+            stop=run.stop,
+            progress=run.progress.update,
+            device=device,
+            threads=threads,
+            record=record,
+        )
+
+
+def check_machine(run: Run, device: str, folder: Path) -> int:
+    """Return the number of threads; the machine, and whether there is something to resume, go to the report."""
+    from aiida_cgcnn_elastic.cgcnn.inference import choose_device
 
     # The number of threads decides the last digits of a training, so it does not follow the machine.
     threads = run.options.threads or 1
@@ -140,31 +189,25 @@ def _train(
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
     run.report['resumed'] = run.options.resume and any(folder.rglob('*.safetensors'))
-    with run.stage('train'):
-        try:
-            return _trainer(protocol)(
-                graphs,
-                labels(crystals),
-                split,
-                protocol,
-                seed=seed,
-                checkpoint=folder,
-                resume=run.options.resume,
-                stop=run.stop,
-                progress=run.progress.update,
-                device=device,
-                threads=threads,
-                record=record,
-            )
-        except Interrupted as error:
-            raise RunFailed(Status.STOPPED, f'{run.stop.reason}; {error}; continue with --resume') from error
-        except Diverged as error:
-            raise RunFailed(Status.DIVERGED, str(error)) from error
-        except CheckpointError as error:
-            raise RunFailed(Status.SETTINGS_INVALID, f'cannot continue: {error}') from error
-        except ValueError as error:
-            # Graphs and protocol fit each other here, so what does not fit is the targets and the parts.
-            raise RunFailed(Status.TARGETS_MISSING, str(error)) from error
+    return threads
+
+
+@contextmanager
+def training_failures(run: Run) -> Iterator[None]:
+    """Turn the ways in which a training can end into statuses."""
+    from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Diverged, Interrupted
+
+    try:
+        yield
+    except Interrupted as error:
+        raise RunFailed(Status.STOPPED, f'{run.stop.reason}; {error}; continue with --resume') from error
+    except Diverged as error:
+        raise RunFailed(Status.DIVERGED, str(error)) from error
+    except CheckpointError as error:
+        raise RunFailed(Status.SETTINGS_INVALID, f'cannot continue: {error}') from error
+    except ValueError as error:
+        # Graphs and protocol fit each other here, so what does not fit is the targets and the parts.
+        raise RunFailed(Status.TARGETS_MISSING, str(error)) from error
 
 
 def _trainer(protocol: Protocol) -> Callable[..., TrainingResult]:
@@ -182,7 +225,7 @@ def _trainer(protocol: Protocol) -> Callable[..., TrainingResult]:
     return partial(train_blend, element_features=features, element_table=property_table(more_element_properties()))
 
 
-def _record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any]) -> dict[str, Any]:
+def training_record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what the model's card says of the data that it was trained on."""
     return {
         'data': {
@@ -191,11 +234,11 @@ def _record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any]) ->
             'n_with_target': len(labelled),
             'origin': result.origin.to_dict(),
         },
-        'split': spec,
+        **({} if spec is None else {'split': spec}),
     }
 
 
-def _predictions(trained: TrainingResult, crystals: CrystalTable, split: Split) -> pa.Table:
+def prediction_rows(predictions: Mapping[str, NDArray[np.float64]], crystals: CrystalTable, split: Split) -> pa.Table:
     """Return true and predicted values, one row for each crystal of a part and each target that it has."""
     import numpy as np
     import pyarrow as pa
@@ -205,7 +248,7 @@ def _predictions(trained: TrainingResult, crystals: CrystalTable, split: Split) 
     known_values = labels(crystals)
     ids = crystals.arrow.column('material_id')
     tables = []
-    for target, predicted in trained.predictions.items():
+    for target, predicted in predictions.items():
         true = known_values[target]
         for part, rows in split.items():
             known = rows[np.isfinite(true[rows])]
@@ -261,5 +304,10 @@ def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
         from aiida_cgcnn_elastic.cgcnn.blend import remove_checkpoint
 
         remove_checkpoint(folder, protocol.folds)
+    remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that is there and has nothing in it."""
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

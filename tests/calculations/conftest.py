@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -68,11 +70,12 @@ def tiny_parameters() -> Dict:
 @pytest.fixture
 def broken_model(paper_model: ElasticModelData) -> ElasticModelData:
     """Return a model that looks like one until its network is built."""
-    import hashlib
-    import json
+    return with_another_width(paper_model)
 
-    card = paper_model.get_card()
+
+def with_another_width(model: ElasticModelData) -> ElasticModelData:
+    """Return a stored model whose card does not fit its weights."""
+    weights, card = model.read_bytes('model.safetensors'), model.get_card()
     card['members'][0]['architecture']['atom_width'] = 7
-    weights = paper_model.read_bytes('model.safetensors')
     card['weights_sha256'] = hashlib.sha256(weights).hexdigest()
     return ElasticModelData.from_bytes(weights, json.dumps(card).encode()).store()

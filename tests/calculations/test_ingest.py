@@ -67,21 +67,6 @@ def test_folder_on_the_computer_is_read_where_it_is(run_job, cgcnn_code, cifs, t
     check(node, 'files')
 
 
-def test_nothing_usable(run_job, cgcnn_code):
-    files = {'only': SinglefileData.from_bytes(zipped({'broken.cif': b'this is no CIF'}), filename='some.zip')}
-    node = run_job(IngestCalculation, code=cgcnn_code, files=files)
-    assert node.exit_status == IngestCalculation.exit_codes.ERROR_NO_USABLE_CRYSTAL.status
-    assert '1 unreadable' in node.exit_message
-    assert node.outputs.report['rejected_by_reason'] == {'unreadable': 1}
-
-
-def test_unreadable_input(run_job, cgcnn_code):
-    files = {'only': SinglefileData.from_bytes(b'PK no zip', filename='some.zip')}
-    node = run_job(IngestCalculation, code=cgcnn_code, files=files)
-    assert node.exit_status == IngestCalculation.exit_codes.ERROR_INPUT_UNREADABLE.status
-    assert 'some.zip' in node.exit_message
-
-
 @pytest.mark.parametrize(
     ('inputs', 'message'),
     [
@@ -91,6 +76,7 @@ def test_unreadable_input(run_job, cgcnn_code):
         ),
         (lambda: {'parameters': Dict({'sauce': 'gnome'})}, 'unknown keys'),
         (lambda: {'parameters': Dict({'options': [1]})}, 'must be a dictionary'),
+        (lambda: {'parameters': Dict({'options': {'n=1': 2}})}, 'no option'),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(cgcnn_code, inputs, message):

@@ -89,13 +89,6 @@ def copy_of(crystal, number: int):
     )
 
 
-def test_unusable_model(run_job, inputs, broken_model):
-    node = run_job(PredictCalculation, **{**inputs, 'models': {'broken': broken_model}})
-    assert node.exit_status == PredictCalculation.exit_codes.ERROR_MODEL_UNUSABLE.status
-    assert 'models/broken' in node.exit_message
-    assert node.outputs.report['status'] == 'model_unusable'
-
-
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -105,6 +98,8 @@ def test_unusable_model(run_job, inputs, broken_model):
         ({'parameters': lambda: Dict({'dtype': 'float8'})}, 'float32 or float64'),
         ({'parameters': lambda: Dict({'batch_size': 8})}, 'unknown keys'),
         ({'parameters': lambda: Dict({'batch_edges': 0})}, 'positive integer'),
+        ({'parameters': lambda: Dict({'chunk_size': True})}, 'positive integer'),
+        ({'parameters': lambda: Dict({'device': 0})}, 'a text such as cpu'),
         ({'models': dict}, 'models'),
     ],
 )

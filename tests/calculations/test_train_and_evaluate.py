@@ -78,43 +78,6 @@ def test_stopped_training_is_continued_to_the_same_end(run_job, cgcnn_code, labe
 
 
 @pytest.mark.parametrize(
-    ('changes', 'label', 'message'),
-    [
-        ({'protocol': {**TINY_PROTOCOL, 'epoch': 3}}, 'ERROR_SETTINGS_INVALID', 'epoch'),
-        ({'protocol': 'no-such-protocol'}, 'ERROR_SETTINGS_INVALID', 'no-such-protocol'),
-        ({'split': {'method': 'column', 'column': 'matbench_fold', 'test': [7]}}, 'ERROR_TARGETS_MISSING', '7'),
-        ({'protocol': {**TINY_PROTOCOL, 'learning_rate': 1e30, 'epochs': 5}}, 'ERROR_DIVERGED', ''),
-    ],
-)
-def test_failures(run_job, cgcnn_code, labelled_set, tiny_parameters, changes, label, message):
-    parameters = Dict({**tiny_parameters.get_dict(), **changes})
-    node = run_job(TrainCalculation, code=cgcnn_code, crystals=labelled_set, parameters=parameters)
-    assert node.exit_status == TrainCalculation.exit_codes[label].status, node.exit_message
-    assert message in node.exit_message
-    assert 'report' in node.outputs
-
-
-def test_nothing_to_compare_with(run_job, cgcnn_code, crystal_table, paper_model):
-    from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
-
-    unlabelled = CrystalSetData.from_table(crystal_table.without_columns(['log10_k_vrh', 'log10_g_vrh'])).store()
-    node = run_job(EvaluateCalculation, code=cgcnn_code, crystals=unlabelled, models={'paper': paper_model})
-    assert node.exit_status == EvaluateCalculation.exit_codes.ERROR_TARGETS_MISSING.status
-
-
-def test_out_of_memory(run_job, cgcnn_code, labelled_set, tiny_parameters):
-    """The limit is that of the shell, so that what fails is the real allocation."""
-    node = run_job(
-        TrainCalculation,
-        code=cgcnn_code,
-        crystals=labelled_set,
-        parameters=Dict({**tiny_parameters.get_dict(), 'protocol': {**TINY_PROTOCOL, 'hidden_width': 200_000_000}}),
-        options={'prepend_text': 'ulimit -v 8000000'},
-    )
-    assert node.exit_status == TrainCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status, node.exit_message
-
-
-@pytest.mark.parametrize(
     ('parameters', 'message'),
     [
         ({'seeds': 1}, 'unknown keys'),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
 
-from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.runner.main import main
+from aiida_cgcnn_elastic.runner.run import Run, RunFailed, RunOptions, execute
+from aiida_cgcnn_elastic.runner.status import STATUSES, Status
+
+from .conftest import kept_signal_handlers
 
 HEAVY = {'torch', 'pymatgen', 'pyarrow', 'numpy', 'scipy', 'aiida'}
 
@@ -36,6 +43,24 @@ def test_a_report_names_its_status() -> None:
 
 def test_every_status_says_what_happened() -> None:
     assert all(status.meaning.endswith('.') for status in Status)
+
+
+def test_every_subcommand_declares_how_it_ends_and_its_help_says_so() -> None:
+    assert set(STATUSES) == set(main.commands)
+    for name, command in main.commands.items():
+        text = command.get_help(click.Context(command))
+        assert {status for status in Status if f' {status.key}: ' in text} == STATUSES[name]
+
+
+def test_a_subcommand_ends_in_no_other_way(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def diverge(run: Run) -> None:
+        raise RunFailed(Status.DIVERGED, 'the loss is nan')
+
+    with kept_signal_handlers():
+        status = execute('ingest', RunOptions(report=tmp_path / 'report.json'), diverge)
+    assert status is Status.UNEXPECTED
+    assert json.loads((tmp_path / 'report.json').read_text())['exit_status'] == 1
+    assert 'diverged, which is no way for ingest to end: the loss is nan' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,232 @@
+"""Every exit code of every job, reached by the real executable and parser: nothing made up but the mishap."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida.orm import Dict, SinglefileData
+
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
+from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
+from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
+from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
+from aiida_cgcnn_elastic.calculations.train import TrainCalculation
+from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
+from tests.calculations.conftest import TINY_PROTOCOL, with_another_width
+from tests.conftest import FCC, ROCK_SALT
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+JOBS = (IngestCalculation, PredictCalculation, TrainCalculation, EvaluateCalculation)
+Inputs = dict[str, Any]
+Options = dict[str, Any]
+
+LIMITED_MEMORY = 'ulimit -v 8000000'
+"""In kB: several times what the executable needs for small inputs."""
+
+KILL = """
+(
+  until pkill -KILL -P $$ -f 'cgcnn-elastic {subcommand}'; do sleep 0.01; done
+) &
+"""
+
+LOSE_A_ROW = (
+    f"""{sys.executable} -c "import pyarrow.parquet as pq; table = pq.read_table('crystals.parquet'); """
+    """pq.write_table(table.slice(1), 'crystals.parquet')" """
+)
+
+
+def codes(process_class: type[RunnerCalculation]) -> list[str]:
+    """Return the labels of a job's own exit codes; those below 200 are AiiDA's."""
+    return [label for label, code in process_class.spec().exit_codes.items() if code.status >= 200]
+
+
+@pytest.fixture
+def good_inputs(request, cgcnn_code) -> Callable[[type], Inputs]:
+    """Return a function that gives a job inputs with which it succeeds."""
+
+    def make(process_class: type) -> Inputs:
+        if process_class is TrainCalculation:
+            names = {'crystals': 'labelled_set', 'parameters': 'tiny_parameters'}
+            return {'code': cgcnn_code, **{key: request.getfixturevalue(name) for key, name in names.items()}}
+        crystals = request.getfixturevalue('crystal_set')
+        if process_class is IngestCalculation:
+            table = SinglefileData.from_bytes(crystals.read_bytes('crystals.parquet'), filename='table.parquet')
+            return {'code': cgcnn_code, 'files': {'table': table}}
+        return {'code': cgcnn_code, 'crystals': crystals, 'models': {'paper': request.getfixturevalue('paper_model')}}
+
+    return make
+
+
+def input_unreadable(process_class: type, inputs: Inputs, options: Options) -> str:
+    if process_class is IngestCalculation:
+        inputs['files'] = {'only': SinglefileData.from_bytes(b'PK no zip', filename='some.zip')}
+        return 'some.zip'
+    options['prepend_text'] = 'truncate --size 1000 crystals.parquet'
+    return 'crystals.parquet'
+
+
+def no_usable_crystal(process_class: type, inputs: Inputs, options: Options) -> str:
+    if process_class is IngestCalculation:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, 'w') as opened:
+            opened.writestr('broken.cif', 'this is no CIF')
+        inputs['files'] = {'only': SinglefileData.from_bytes(archive.getvalue(), filename='some.zip')}
+        return '1 unreadable'
+    inputs['crystals'] = CrystalSetData.from_table(inputs['crystals'].get_table().slice(0, 0)).store()
+    return 'no crystals'
+
+
+def model_unusable(process_class: type, inputs: Inputs, options: Options) -> str:
+    """The model looks like one until its network is built."""
+    inputs['models'] = {'broken': with_another_width(inputs['models']['paper'])}
+    return 'models/broken'
+
+
+def targets_missing(process_class: type, inputs: Inputs, options: Options) -> str:
+    table = inputs['crystals'].get_table().without_columns(['log10_k_vrh', 'log10_g_vrh'])
+    inputs['crystals'] = CrystalSetData.from_table(table).store()
+    return 'log10_k_vrh'
+
+
+def settings_invalid(process_class: type, inputs: Inputs, options: Options) -> str:
+    parameters = inputs['parameters'].get_dict() if 'parameters' in inputs else {}
+    inputs['parameters'] = Dict({**parameters, 'device': 'cuda:99'})
+    return 'cuda:99'
+
+
+def report_missing(process_class: type, inputs: Inputs, options: Options) -> str:
+    options['prepend_text'] = KILL.format(subcommand=process_class.SUBCOMMAND)
+    return 'killed'
+
+
+def output_missing(process_class: type, inputs: Inputs, options: Options) -> str:
+    options['append_text'] = f'rm {output_of(process_class)}'
+    return process_class.OUTPUTS[-1]
+
+
+def output_unreadable(process_class: type, inputs: Inputs, options: Options) -> str:
+    options['append_text'] = f'truncate --size 10 {output_of(process_class)}'
+    return process_class.OUTPUTS[-1]
+
+
+def counts_differ(process_class: type, inputs: Inputs, options: Options) -> str:
+    """A crystal is lost on the way to the executable or, where crystals are its output, on the way back."""
+    options['append_text' if process_class is IngestCalculation else 'prepend_text'] = LOSE_A_ROW
+    return 'in the file' if process_class is IngestCalculation else 'crystals given'
+
+
+def unexpected(process_class: type, inputs: Inputs, options: Options) -> str:
+    """A folder where the output should go is nothing that the executable foresees."""
+    options['prepend_text'] = f'mkdir -p {output_of(process_class)}/occupied'
+    return process_class.OUTPUTS[-1]
+
+
+def stopped(process_class: type, inputs: Inputs, options: Options) -> str:
+    options['max_wallclock_seconds'] = 1
+    if process_class is IngestCalculation:
+        del inputs['files']
+        inputs['parameters'] = Dict({'source': 'prototypes', 'options': {'n_crystals': 100_000}})
+    elif process_class is TrainCalculation:
+        inputs['parameters'] = Dict({'protocol': {**TINY_PROTOCOL, 'epochs': 1_000_000}})
+    else:
+        inputs['crystals'] = many_crystals(400)
+        inputs['parameters'] = Dict({'chunk_size': 1})
+    return 'the time limit is reached'
+
+
+def out_of_memory(process_class: type, inputs: Inputs, options: Options) -> str:
+    """The limit is that of the shell, so what fails is the real allocation; each asks at once for far more."""
+    options['prepend_text'] = LIMITED_MEMORY
+    if process_class is IngestCalculation:
+        # A sparse file: it takes no space until it is read.
+        inputs['files'] = {'table': SinglefileData.from_bytes(b'{"columns": [', filename='data.json')}
+        inputs['parameters'] = Dict({'source': 'matminer'})
+        options['prepend_text'] += '; truncate --size 64G files/data.json'
+    elif process_class is TrainCalculation:
+        inputs['parameters'] = Dict({'protocol': {**TINY_PROTOCOL, 'hidden_width': 200_000_000}})
+    else:
+        inputs['crystals'] = many_crystals(4000)
+        inputs['models'] = {'wide': wide_model(500_000)}
+        inputs['parameters'] = Dict({'dtype': 'float64', 'batch_edges': 1_000_000, 'chunk_size': 4000})
+    return 'memory'
+
+
+def diverged(process_class: type, inputs: Inputs, options: Options) -> str:
+    inputs['parameters'] = Dict({'protocol': {**TINY_PROTOCOL, 'learning_rate': 1e30}})
+    return 'learning rate'
+
+
+MISHAPS = {
+    'ERROR_INPUT_UNREADABLE': input_unreadable,
+    'ERROR_NO_USABLE_CRYSTAL': no_usable_crystal,
+    'ERROR_MODEL_UNUSABLE': model_unusable,
+    'ERROR_TARGETS_MISSING': targets_missing,
+    'ERROR_SETTINGS_INVALID': settings_invalid,
+    'ERROR_REPORT_MISSING': report_missing,
+    'ERROR_OUTPUT_MISSING': output_missing,
+    'ERROR_OUTPUT_UNREADABLE': output_unreadable,
+    'ERROR_COUNTS_DIFFER': counts_differ,
+    'ERROR_UNEXPECTED': unexpected,
+    'ERROR_STOPPED': stopped,
+    'ERROR_OUT_OF_MEMORY': out_of_memory,
+    'ERROR_DIVERGED': diverged,
+}
+"""What goes wrong for each exit code: changes inputs and options, and returns what the message must hold."""
+
+
+@pytest.mark.parametrize(
+    ('process_class', 'label'),
+    [
+        pytest.param(job, label, id=f'{job.SUBCOMMAND}-{label.removeprefix("ERROR_").lower()}')
+        for job in JOBS
+        for label in codes(job)
+    ],
+)
+def test_every_exit_code_is_reached(run_job, good_inputs, process_class, label):
+    """The codes are those that the jobs define, so one that cannot be reached, or has no mishap here, fails."""
+    inputs, options = good_inputs(process_class), {}
+    named = MISHAPS[label](process_class, inputs, options)
+    node = run_job(process_class, options=options, **inputs)
+    assert node.exit_status == process_class.exit_codes[label].status, node.exit_message
+    assert named in node.exit_message
+    assert ('report' in node.outputs) == (label != 'ERROR_REPORT_MISSING')
+    assert not {'crystals', 'predictions', 'model', 'metrics'} & set(node.outputs)
+
+
+def output_of(process_class: type) -> str:
+    """Return the last of a job's outputs as path in its folder."""
+    folder = f'{process_class.DIRECTORY_OUTPUT}/' if process_class is TrainCalculation else ''
+    return folder + process_class.OUTPUTS[-1]
+
+
+def many_crystals(n: int) -> CrystalSetData:
+    """Return a stored set of rock-salt crystals with labels."""
+    numbers = np.array([12, 8], dtype=np.uint8)
+    labels = {'log10_k_vrh': 2.2, 'log10_g_vrh': 2.1}
+    crystals = [
+        Crystal(f'm{i}', (4 + 1e-4 * i) * np.array(FCC), numbers, np.array(ROCK_SALT), labels) for i in range(n)
+    ]
+    return CrystalSetData.from_table(CrystalTable.from_crystals(crystals)).store()
+
+
+def wide_model(hidden_width: int) -> ElasticModelData:
+    """Return a stored model, not trained, that needs ``hidden_width`` numbers for each crystal of a batch."""
+    from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Member, Normalizer
+    from aiida_cgcnn_elastic.cgcnn.network import CGCNN, Architecture
+
+    architecture = Architecture(n_targets=2, n_convolutions=1, n_hidden=1, atom_width=8, hidden_width=hidden_width)
+    network = CGCNN(architecture, np.eye(119))
+    member = Member(network, ('log10_g_vrh', 'log10_k_vrh'), Normalizer((2.0, 2.0), (0.3, 0.3)))
+    with TemporaryDirectory() as folder:
+        ElasticModel([member], {'name': 'wide'}).save(folder)
+        return ElasticModelData.from_directory(folder).store()
