@@ -40,12 +40,15 @@ from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 @click.command(help=__doc__)
 @click.option('--gnome', type=click.Path(path_type=Path), help='Folder or zip file of a GNoME release.')
 @click.option('--model', default='paper', show_default=True, help='A shipped model, or the PK of a model node.')
-@click.option('--top', default=20, show_default=True, help='How many candidates to print.')
+@click.option('--top', type=click.IntRange(min=1), default=20, show_default=True, help='How many candidates to print.')
 @click.option('--criteria', type=click.Path(exists=True, path_type=Path), help='JSON or YAML file of criteria.')
 @click.option('--label', help='Label of the screening; made from the source if not given.')
 @click.option('--daemon', is_flag=True, help='Submit to the daemon instead of running here.')
 def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label: str | None, daemon: bool) -> None:
     """Screen crystals and print what was found."""
+    # What is wrong with the options shows now, not after a long reading.
+    chosen = read_criteria(criteria) if criteria else None
+
     # 1. A profile, the computer `localhost`, the code `cgcnn-elastic`, and caching.
     profile = load_default_profile()
     if daemon:
@@ -54,6 +57,7 @@ def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label:
     for line in (*setup.changes, *setup.notes):
         print(f'Setup: {line}.')
     print(f'Profile {profile.name}, code {setup.code.full_label}.')
+    model_node = find_model(model)
 
     # 2. The crystals: files become nodes, and a job packs what is in them into one CrystalSetData.
     if gnome is None and os.environ.get('GNOME_DATA'):
@@ -78,11 +82,11 @@ def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label:
     builder = ScreenWorkChain.get_builder_from_protocol(
         setup.code,
         crystals={name: crystals},
-        models={'model': find_model(model)},
+        models={'model': model_node},
         label=label or name,
         overrides={'max_concurrent': 1},  # One job at a time, because each uses every core.
         options=all_cores(),
-        criteria=read_criteria(criteria) if criteria else None,
+        criteria=chosen,
     )
     if label is None:
         # A label belongs to one content: `gnome`, and `gnome-2` for other crystals, models or criteria.

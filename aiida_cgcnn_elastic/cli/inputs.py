@@ -108,12 +108,18 @@ def read_criteria(path: Path) -> dict[str, Any]:
     Raises
     ------
     CriteriaError
-        If they are not valid; the message says what is allowed.
+        If they are not valid; the message names the file and says what is allowed.
     """
-    from aiida_cgcnn_elastic.screening import Criteria
+    from aiida_cgcnn_elastic.screening import Criteria, CriteriaError
 
-    criteria = yaml.safe_load(path.read_text(encoding='utf-8'))
-    Criteria.from_dict(criteria)
+    try:
+        criteria = yaml.safe_load(path.read_text(encoding='utf-8'))
+        Criteria.from_dict(criteria)
+    except yaml.YAMLError as error:
+        why = ' '.join(str(error).split())
+        raise CriteriaError(f'the criteria in {path} are neither JSON nor YAML: {why}') from error
+    except (CriteriaError, UnicodeDecodeError) as error:
+        raise CriteriaError(f'the criteria in {path}: {error}') from error
     return criteria
 
 

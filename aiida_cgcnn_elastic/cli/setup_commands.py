@@ -28,37 +28,30 @@ def setup() -> None:
     echo.echo_report(f'the code is {result.code.full_label}, PK {result.code.pk}')
 
 
-PARTS_TO_JUDGE_BY = ('test', 'validation', 'out_of_fold', 'train')
-"""Parts of a training set, from those that tell most of a model's error to those that tell least."""
-
-
 @click.command()
 def models() -> None:
-    """List the shipped models with their errors, on crystals that they were not trained on where there are any."""
+    """List the shipped models and how far off they are."""
     from tabulate import tabulate
 
     from aiida_cgcnn_elastic import pretrained
 
-    names = pretrained.available()
-    if not names:
-        echo.echo_report('no model is shipped')
-        return
     rows = []
-    for name in names:
+    for name in pretrained.available():
         card = json.loads((pretrained.path(name) / 'model.json').read_text(encoding='utf-8'))
-        for training in card['training']:
-            for target, parts in training['metrics'].items():
-                # The most telling part there is; only a model without any other is shown with its training error.
-                part = next(name for name in PARTS_TO_JUDGE_BY if name in parts)
-                rows.append(
-                    {
-                        'Name': name,
-                        'Target': target,
-                        'Protocol': training['protocol']['name'],
-                        'Crystals': training['n_crystals'].get('train'),
-                        'Judged on': part,
-                        'MAE': f'{parts[part]["mae"]:.4f}',
-                        'R2': f'{parts[part]["r2"]:.4f}',
-                    }
-                )
-    echo.echo(tabulate(rows, headers='keys', tablefmt='simple', disable_numparse=True))
+        errors = pretrained.HELD_OUT_MAE[name]
+        rows.append(
+            {
+                'Name': name,
+                'MAE of log10 K': f'{errors["log10_k_vrh"]:.4f}',
+                'MAE of log10 G': f'{errors["log10_g_vrh"]:.4f}',
+                'Members': len(card['members']),
+                'Trained on': f'{max(record["n_crystals"]["train"] for record in card["training"]):,} crystals',
+            }
+        )
+    rows.sort(key=lambda row: row['MAE of log10 G'])
+    align = ('left', 'right', 'right', 'right', 'right')
+    echo.echo(tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True))
+    echo.echo(
+        '\nMean absolute errors in log10(GPa) of the same protocols, trained on three of the folds of Matbench, on the '
+        '2,111\ncrystals of a fourth. An error of 0.06 is 15 %, one of 0.10 is 26 %. More: docs/background/accuracy.md.'
+    )

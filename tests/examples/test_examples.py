@@ -121,6 +121,13 @@ def test_wrong_inputs_are_told_in_a_line(environment, tmp_path):
     script = EXAMPLES / 'screen_gnome.py'
     assert 'no GNoME crystals' in run(environment, 'verdi', 'run', script, '--gnome', tmp_path, expected=1)
     assert "no model 'best'" in run(environment, 'verdi', 'run', script, '--model', 'best', expected=1)
+    wrong = tmp_path / 'criteria.json'
+    for text, message in (('{"min_hardnes": 20}', "did you mean 'min_hardness'"), ('{broken', 'neither JSON nor YAML')):
+        wrong.write_text(text)
+        said = run(environment, 'verdi', 'run', script, '--criteria', wrong, expected=1)
+        assert message in said
+        assert str(wrong) in said
+        assert 'Crystals:' not in said
     assert 'has no broker' in run(environment, 'verdi', 'run', script, '--daemon', expected=1)
     empty = {**environment, 'AIIDA_PATH': str(tmp_path)}
     assert 'verdi presto' in run(empty, 'python', script, expected=1)
