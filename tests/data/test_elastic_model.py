@@ -49,6 +49,14 @@ def test_the_same_model_is_found_again(files):
     assert other.base.caching._compute_hash() != first.base.caching.get_hash()
 
 
+def test_stored_model_can_be_stored_again():
+    """As AiiDA's caching does: its database keeps 14 digits of a number, the card all."""
+    stored = load_node(ElasticModelData.from_pretrained('paper').store().pk)
+    copy = stored.clone().store()
+    assert copy.base.caching.get_hash() == stored.base.caching.get_hash()
+    assert copy.get_card() == stored.get_card()
+
+
 def test_what_is_no_model_is_refused(files):
     weights, card = files
     values = json.loads(card)
