@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ProcessBuilder, ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
-from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+from aiida_cgcnn_elastic.workflows.restart import RestartWorkChain
 
 __all__ = ('PredictWorkChain',)
 
 
-class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
+class PredictWorkChain(RestartWorkChain):
     """Run a `PredictCalculation` and restart it where that helps."""
 
     _process_class = PredictCalculation
@@ -31,23 +30,8 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Define the ports, the outline and the exit codes."""
+        """Define the exit codes that only this work chain has."""
         super().define(spec)
-        spec.expose_inputs(PredictCalculation, namespace='predict')
-        spec.expose_outputs(PredictCalculation)
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
-        spec.exit_code(
-            210,
-            'ERROR_INPUTS_UNUSABLE',
-            message='The crystals, models or settings cannot be used, so trying again is no use: {reason}',
-        )
         spec.exit_code(
             410,
             'ERROR_OUT_OF_MEMORY_AT_SMALLEST_BATCH',
@@ -82,51 +66,9 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
             `metadata.options` of the job, put over those of the protocol.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        job = inputs['predict']
-
-        builder = cls.get_builder()
-        builder.predict.code = orm.load_code(code) if isinstance(code, str) else code
-        builder.predict.crystals = crystals
+        builder = cls._fill_builder(inputs, code, crystals, options)
         builder.predict.models = dict(models)
-        builder.predict.parameters = orm.Dict(job['parameters'])
-        builder.predict.metadata.options = merge(job['metadata']['options'], options or {})
-        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
-        builder.max_iterations = orm.Int(inputs['max_iterations'])
         return builder
-
-    def setup(self) -> None:
-        """Take the inputs of the first job from those of the work chain."""
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(PredictCalculation, 'predict'))
-
-    @process_handler(
-        priority=600,
-        exit_codes=[
-            PredictCalculation.exit_codes.ERROR_INPUT_UNREADABLE,
-            PredictCalculation.exit_codes.ERROR_NO_USABLE_CRYSTAL,
-            PredictCalculation.exit_codes.ERROR_MODEL_UNUSABLE,
-            PredictCalculation.exit_codes.ERROR_SETTINGS_INVALID,
-        ],
-    )
-    def handle_unusable_inputs(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """Give up: the same inputs will fail again."""
-        return ProcessHandlerReport(
-            True, self.exit_codes.ERROR_INPUTS_UNUSABLE.format(reason=f'{node.exit_message} (job {node.pk})')
-        )
-
-    @process_handler(
-        priority=500,
-        exit_codes=[
-            PredictCalculation.exit_codes.ERROR_STOPPED,
-            PredictCalculation.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME,
-            PredictCalculation.exit_codes.ERROR_SCHEDULER_NODE_FAILURE,
-        ],
-    )
-    def handle_stopped(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """Continue from what the stopped job has left in its folder."""
-        self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        self.report(f'PredictCalculation<{node.pk}> was stopped: continuing from its folder')
-        return ProcessHandlerReport(True)
 
     @process_handler(
         priority=400,

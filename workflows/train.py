@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ProcessBuilder, ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
-from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+from aiida_cgcnn_elastic.workflows.restart import RestartWorkChain
 
 __all__ = ('TrainWorkChain',)
 
 
-class TrainWorkChain(ProtocolMixin, BaseRestartWorkChain):
+class TrainWorkChain(RestartWorkChain):
     """Run a `TrainCalculation`, continuing from its checkpoint as often as its time limit asks for."""
 
     _process_class = TrainCalculation
@@ -25,23 +24,8 @@ class TrainWorkChain(ProtocolMixin, BaseRestartWorkChain):
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Define the ports, the outline and the exit codes."""
+        """Define the exit codes that only this work chain has."""
         super().define(spec)
-        spec.expose_inputs(TrainCalculation, namespace='train')
-        spec.expose_outputs(TrainCalculation)
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
-        spec.exit_code(
-            210,
-            'ERROR_INPUTS_UNUSABLE',
-            message='The crystals or settings cannot be used, so trying again is no use: {reason}',
-        )
         spec.exit_code(
             410,
             'ERROR_OUT_OF_MEMORY',
@@ -88,55 +72,11 @@ class TrainWorkChain(ProtocolMixin, BaseRestartWorkChain):
             Seed of the split, the weights and the order of the crystals.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        job = inputs['train']
-        parameters = job['parameters']
         if split is not None:
-            parameters['split'] = dict(split)
+            inputs['train']['parameters']['split'] = dict(split)
         if seed is not None:
-            parameters['seed'] = seed
-
-        builder = cls.get_builder()
-        builder.train.code = orm.load_code(code) if isinstance(code, str) else code
-        builder.train.crystals = crystals
-        builder.train.parameters = orm.Dict(parameters)
-        builder.train.metadata.options = merge(job['metadata']['options'], options or {})
-        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
-        builder.max_iterations = orm.Int(inputs['max_iterations'])
-        return builder
-
-    def setup(self) -> None:
-        """Take the inputs of the first job from those of the work chain."""
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
-
-    @process_handler(
-        priority=600,
-        exit_codes=[
-            TrainCalculation.exit_codes.ERROR_INPUT_UNREADABLE,
-            TrainCalculation.exit_codes.ERROR_NO_USABLE_CRYSTAL,
-            TrainCalculation.exit_codes.ERROR_TARGETS_MISSING,
-            TrainCalculation.exit_codes.ERROR_SETTINGS_INVALID,
-        ],
-    )
-    def handle_unusable_inputs(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """Give up: the same inputs will fail again."""
-        return ProcessHandlerReport(
-            True, self.exit_codes.ERROR_INPUTS_UNUSABLE.format(reason=f'{node.exit_message} (job {node.pk})')
-        )
-
-    @process_handler(
-        priority=500,
-        exit_codes=[
-            TrainCalculation.exit_codes.ERROR_STOPPED,
-            TrainCalculation.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME,
-            TrainCalculation.exit_codes.ERROR_SCHEDULER_NODE_FAILURE,
-        ],
-    )
-    def handle_stopped(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """Continue from the checkpoint in the folder of the stopped job."""
-        self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        self.report(f'TrainCalculation<{node.pk}> was stopped: continuing from its checkpoint')
-        return ProcessHandlerReport(True)
+            inputs['train']['parameters']['seed'] = seed
+        return cls._fill_builder(inputs, code, crystals, options)
 
     @process_handler(
         priority=400,

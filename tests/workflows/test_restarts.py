@@ -52,6 +52,23 @@ def test_stopped_job_is_continued_from_its_folder(prediction, training, code, la
         assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
 
 
+def test_inputs_that_cannot_be_used_are_tried_once(code, make_set, model):
+    overrides = {'predict': {'parameters': {'device': 'cuda:99'}}}
+    builder = PredictWorkChain.get_builder_from_protocol(code, make_set('Si'), {'paper': model}, overrides=overrides)
+    process = launch(builder)
+    assert process.exit_status == PredictWorkChain.exit_codes.ERROR_INPUTS_UNUSABLE.status
+    assert 'cuda:99' in process.exit_message
+    assert [job.exit_status for job in process.called] == [PredictCalculation.exit_codes.ERROR_SETTINGS_INVALID.status]
+
+
+@pytest.mark.parametrize('label', ['ERROR_REPORT_MISSING', 'ERROR_UNEXPECTED', 'ERROR_STOPPED', 'ERROR_DIVERGED'])
+def test_inputs_are_not_blamed_for_what_the_job_did(training, code, label):
+    assert (
+        training.handle_unusable_inputs(job(TrainCalculation, code, TrainCalculation.exit_codes[label].status)) is None
+    )
+    assert training.handle_unusable_inputs(job(TrainCalculation, code, 0)) is None
+
+
 def test_out_of_memory_halves_the_batch_until_it_gives_up(prediction, code):
     status = PredictCalculation.exit_codes.ERROR_OUT_OF_MEMORY.status
     edges = []

@@ -1,0 +1,103 @@
+"""What the work chains have in common that run one job until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import (
+    BaseRestartWorkChain,
+    CalcJob,
+    ExitCode,
+    ProcessBuilder,
+    ProcessHandlerReport,
+    process_handler,
+    while_,
+)
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_cgcnn_elastic.calculations.base import EXIT_CODE_TO_CONTINUE
+from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+
+__all__ = ('RestartWorkChain',)
+
+INPUTS_TO_BLAME = range(200, 300)
+"""The exit codes of a job whose inputs fail again however often they are tried."""
+
+
+class RestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
+    """Run a job of `cgcnn-elastic` and restart it where that helps.
+
+    `_process_class` is the job. The namespace of its inputs has the name of its subcommand.
+    """
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Define the ports, the outline and the exit codes."""
+        super().define(spec)
+        spec.expose_inputs(cls._process_class, namespace=cls._process_class.SUBCOMMAND)
+        spec.expose_outputs(cls._process_class)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.exit_code(
+            210,
+            'ERROR_INPUTS_UNUSABLE',
+            message='The inputs of the job cannot be used, so trying again is no use: {reason}',
+        )
+
+    @classmethod
+    def _fill_builder(
+        cls,
+        inputs: Mapping[str, Any],
+        code: orm.AbstractCode | str,
+        crystals: CrystalSetData,
+        options: Mapping[str, Any] | None,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs that `get_protocol_inputs` gave, and what every job needs."""
+        builder = cls.get_builder()
+        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
+        builder.max_iterations = orm.Int(inputs['max_iterations'])
+        given = inputs[cls._process_class.SUBCOMMAND]
+        job = builder[cls._process_class.SUBCOMMAND]
+        job.code = orm.load_code(code) if isinstance(code, str) else code
+        job.crystals = crystals
+        job.parameters = orm.Dict(given['parameters'])
+        job.metadata.options = merge(given['metadata']['options'], options or {})
+        return builder
+
+    def setup(self) -> None:
+        """Take the inputs of the first job from those of the work chain."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, self._process_class.SUBCOMMAND))
+
+    @process_handler(priority=600)
+    def handle_unusable_inputs(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Give up: the same inputs will fail again."""
+        if node.exit_status not in INPUTS_TO_BLAME:
+            return None
+        return ProcessHandlerReport(
+            True, self.exit_codes.ERROR_INPUTS_UNUSABLE.format(reason=f'{node.exit_message} (job {node.pk})')
+        )
+
+    @process_handler(
+        priority=500,
+        exit_codes=[
+            ExitCode(EXIT_CODE_TO_CONTINUE.status),
+            CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME,
+            CalcJob.exit_codes.ERROR_SCHEDULER_NODE_FAILURE,
+        ],
+    )
+    def handle_stopped(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Continue from what the stopped job has left in its folder."""
+        self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        self.report(f'{self.ctx.process_name}<{node.pk}> was stopped: continuing from its folder')
+        return ProcessHandlerReport(True)
