@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida.common.datastructures import CalcInfo
@@ -17,13 +18,18 @@ __all__ = ('TrainCalculation',)
 
 
 class TrainCalculation(RunnerCalculation):
-    """Train a crystal graph convolutional network on the crystals of a set whose moduli are known."""
+    """Train a crystal graph convolutional network on the crystals of a set whose moduli are known.
+
+    With a parent model, fine-tune that on all of them instead; cross-validation tells whether it helped.
+    """
 
     SUBCOMMAND = 'train'
     FILE_HISTORY = 'history.json'
     FILE_PREDICTIONS = 'predictions.parquet'
+    FILE_OUT_OF_FOLD = 'out_of_fold.parquet'
     DIRECTORY_OUTPUT = 'output'
     DIRECTORY_CHECKPOINT = 'checkpoint'
+    DIRECTORY_PARENT = 'parent'
     # Each is left in the output folder, and retrieved without it.
     OUTPUTS = (*ElasticModelData.FILENAMES, FILE_HISTORY, FILE_PREDICTIONS)
 
@@ -38,10 +44,25 @@ class TrainCalculation(RunnerCalculation):
             required=False,
             validator=validate_parameters,
             help='`protocol` (a name, or a dictionary of its settings), `split` (a dictionary: how to part the '
-            'crystals), `seed` and `device`; what is absent is as `cgcnn-elastic train --help` says.',
+            'crystals; none with `parent_model`), `seed` and `device`; what is absent is as '
+            '`cgcnn-elastic train --help` says.',
         )
+        spec.input(
+            'parent_model',
+            valid_type=ElasticModelData,
+            required=False,
+            help='Fine-tune this model on the crystals, some tens, instead of training one from nothing.',
+        )
+        base_validator = spec.inputs.validator
+        spec.inputs.validator = lambda inputs, port: base_validator(inputs, port) or validate_inputs(inputs)
         spec.output('model', valid_type=ElasticModelData, help='The trained model.')
-        spec.output('metrics', valid_type=Dict, help='By target and part (train, validation, test): the errors.')
+        spec.output(
+            'metrics',
+            valid_type=Dict,
+            help='By target and part (train, validation, test): the errors. Of a fine-tuning those of the crystals '
+            'learned from (train), those of held-out crystals by the parent (parent) and after fine-tuning '
+            '(out_of_fold), and the verdict (fine_tuning).',
+        )
         spec.output('history', valid_type=Dict, help='`epochs`: the course of the training, a record an epoch.')
         spec.output(
             'predictions',
@@ -65,6 +86,12 @@ class TrainCalculation(RunnerCalculation):
                 write_json(folder, 'protocol.json', protocol)
                 protocol = 'protocol.json'
             arguments += ['--protocol', protocol]
+        if 'parent_model' in self.inputs:
+            parent = self.inputs.parent_model
+            for name in ElasticModelData.FILENAMES:
+                calc_info.local_copy_list.append((parent.uuid, name, f'{self.DIRECTORY_PARENT}/{name}'))
+            arguments += ['--from', self.DIRECTORY_PARENT]
+            calc_info.retrieve_list.append((f'{directory}/{self.FILE_OUT_OF_FOLD}', '.', 0))
         if 'split' in parameters:
             write_json(folder, 'split.json', parameters['split'])
             arguments += ['--split', 'split.json']
@@ -91,4 +118,11 @@ def validate_parameters(value: Dict | None, _: Any) -> str | None:
     seed = parameters.get('seed', 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         return f'`seed` must be an integer of at least 0, not {seed!r}'
+    return None
+
+
+def validate_inputs(inputs: Mapping[str, Any]) -> str | None:
+    """Return in what the inputs do not fit each other, None where they do."""
+    if 'parent_model' in inputs and 'parameters' in inputs and 'split' in inputs['parameters'].get_dict():
+        return '`parent_model` is fine-tuned on all crystals and judged by cross-validation, so there is no `split`'
     return None

@@ -1,7 +1,8 @@
 """Fine-tune a model on a few crystals of one's own, and find out whether that helped.
 
 All weights of every network go on from where they are, at a small learning rate and for a few epochs; the averages of
-the batch normalisation and the standardisation of the targets stay those of the parent. Boosted trees stay as they are.
+the batch normalisation and the standardisation of the targets stay those of the parent. Boosted trees stay as they are;
+where there are any, the networks learn what makes the whole blend right, so that they make up for what the trees miss.
 
 Whether it helped is measured on crystals that took no part: the same is done for every fold of a cross-validation, and
 the errors of parent and child on the fold that was kept out are compared crystal by crystal. Crystals of one
@@ -191,7 +192,8 @@ def fine_tune(
     fold = np.full(len(graphs), -1, dtype=np.int64)
     fold[rows] = _folds(groups[rows], recipe.folds, seed)
 
-    wanted = {index: _filled(member, graphs, columns) for index, member in networks.items()}
+    aims = _aims(parent, graphs, columns)
+    wanted = {index: _filled(member, graphs, aims) for index, member in networks.items()}
     parts = [(f'fold-{index}', np.flatnonzero((fold >= 0) & (fold != index))) for index in range(recipe.folds)]
     parts.append(('all', rows))
     n_steps = len(parts) * len(networks)
@@ -331,13 +333,35 @@ def _folds(groups: npt.NDArray[np.int64], n_folds: int, seed: int) -> npt.NDArra
     return fold[place]
 
 
-def _filled(member: Member, graphs: CrystalGraphs, columns: Columns) -> Columns:
-    """Return what a network is to learn: the known values, and where there is none what it predicts."""
+def _aims(parent: ElasticModel, graphs: CrystalGraphs, columns: Columns) -> Columns:
+    """Return what the networks should predict for the model to be right, given what its boosted trees predict."""
+    trees = [member for member in parent.members if not isinstance(member, Member)]
+    if not trees:
+        return columns
+    of_trees = predict_graphs([ElasticModel([*trees], {})], graphs, device='cpu', threads=1)
+    aims = {}
+    for name, values in columns.items():
+        weights = {
+            kind: sum(
+                1.0 if member.weights is None else member.weights[member.targets.index(name)]
+                for member in parent.members
+                if name in member.targets and isinstance(member, Member) == (kind == 'network')
+            )
+            for kind in ('network', 'trees')
+        }
+        share = weights['network'] / (weights['network'] + weights['trees'])
+        # Networks without a weight can mend nothing.
+        aims[name] = values if share in (0, 1) else (values - (1 - share) * of_trees[name]) / share
+    return aims
+
+
+def _filled(member: Member, graphs: CrystalGraphs, aims: Columns) -> Columns:
+    """Return what a network is to learn: what it should predict, and where that is unknown what it does predict."""
     # Alone, whatever its weight among others is.
     alone = ElasticModel([dataclasses.replace(member, weights=None)], {})
     own = predict_graphs([alone], graphs, device='cpu', threads=1)
     nothing = np.full(len(graphs), np.nan)
-    known = {name: columns.get(name, nothing) for name in member.targets}
+    known = {name: aims.get(name, nothing) for name in member.targets}
     return {name: np.where(np.isfinite(values), values, own[name]) for name, values in known.items()}
 
 

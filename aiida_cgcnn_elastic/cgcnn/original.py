@@ -273,13 +273,18 @@ def _record(
     path: Path, content: bytes, checkpoint: Mapping[str, Any], settings: Mapping[str, Any], target: str
 ) -> dict[str, Any]:
     """Return what the card says of the training: all that the checkpoint knows of it."""
-    plain = (str, int, float, bool, type(None))
-    recipe = {name: value for name, value in sorted(settings.items()) if isinstance(value, plain)}
+    # Numbers alone: texts are paths on another's machine, mostly.
+    recipe = {
+        name: value
+        for name, value in sorted(settings.items())
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
     sizes = {part: settings.get(name) for part, name in SIZES.items()}
     epoch, error = checkpoint.get('epoch'), checkpoint.get('best_mae_error')
     mae = float(error) if isinstance(error, (int, float, Tensor)) else math.nan
     return {
         'protocol': {**recipe, 'name': 'original CGCNN'},
+        'seed': None,
         'checkpoint': {
             'file': path.name,
             'sha256': hashlib.sha256(content).hexdigest(),

@@ -6,6 +6,7 @@ import click
 
 import aiida_cgcnn_elastic
 from aiida_cgcnn_elastic.runner.evaluate import evaluate
+from aiida_cgcnn_elastic.runner.import_checkpoint import import_checkpoint
 from aiida_cgcnn_elastic.runner.ingest import ingest
 from aiida_cgcnn_elastic.runner.predict import predict
 from aiida_cgcnn_elastic.runner.status import Status, listed
@@ -21,5 +22,5 @@ def main() -> None:
     """Predict elastic moduli of crystals with crystal graph convolutional networks: files in, files out."""
 
 
-for command in (ingest, train, predict, evaluate):
+for command in (ingest, train, predict, evaluate, import_checkpoint):
     main.add_command(command)

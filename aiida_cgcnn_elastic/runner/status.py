@@ -75,9 +75,20 @@ _ALWAYS_POSSIBLE = (
 
 STATUSES: Mapping[str, frozenset[Status]] = {
     'ingest': frozenset(_ALWAYS_POSSIBLE),
-    'train': frozenset({*_ALWAYS_POSSIBLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID, Status.DIVERGED}),
+    'train': frozenset(
+        {
+            *_ALWAYS_POSSIBLE,
+            Status.MODEL_UNUSABLE,
+            Status.TARGETS_MISSING,
+            Status.SETTINGS_INVALID,
+            Status.DIVERGED,
+        }
+    ),
     'predict': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.SETTINGS_INVALID}),
     'evaluate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
+    'import-checkpoint': frozenset(
+        {Status.DONE, Status.UNEXPECTED, Status.USAGE, Status.MODEL_UNUSABLE, Status.OUT_OF_MEMORY}
+    ),
 }
 """The statuses that each subcommand can end with. It ends with no other: see `runner.run.execute`."""
 

@@ -88,6 +88,10 @@ def no_usable_crystal(process_class: type, inputs: Inputs, options: Options) -> 
 
 def model_unusable(process_class: type, inputs: Inputs, options: Options) -> str:
     """The model looks like one until its network is built."""
+    if process_class is TrainCalculation:
+        inputs['parent_model'] = with_another_width(ElasticModelData.from_pretrained('paper'))
+        inputs['parameters'] = Dict({})
+        return TrainCalculation.DIRECTORY_PARENT
     inputs['models'] = {'broken': with_another_width(inputs['models']['paper'])}
     return 'models/broken'
 

@@ -179,6 +179,15 @@ def test_trees_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features)
     # Tuned from one parent on one set, the networks are two still.
     assert {entry['member'] for entry in result.history} == {0, 1}
 
+    # Trees that stay where they are do not keep the blend from learning a shift.
+    halves = [dataclasses.replace(member, weights=(0.5, 0.5)) for member in blend.members]
+    shifted = {name: values + 0.4 for name, values in moduli(graphs).items()}
+    shifted_result = fine_tune(ElasticModel(halves, {}), graphs, shifted, RECIPE, seed=0, device='cpu')
+    for name in (K, G):
+        comparison = shifted_result.metrics[name]['fine_tuning']
+        assert comparison['verdict'] == 'helped'
+        assert comparison['mae_after'] < 0.5 * comparison['mae_before']
+
     trees = ElasticModel([member for member in blend.members if isinstance(member, BoostingMember)], {})
     with pytest.raises(ValueError, match='no network'):
         fine_tune(trees, graphs, moduli(graphs), RECIPE, seed=0)
