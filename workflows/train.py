@@ -11,9 +11,13 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.workflows.restart import RestartWorkChain
 
 __all__ = ('TrainWorkChain',)
+
+FINE_TUNE = 'fine_tune'
+"""The protocol for models that go on from another."""
 
 
 class TrainWorkChain(RestartWorkChain):
@@ -48,6 +52,7 @@ class TrainWorkChain(RestartWorkChain):
         *,
         split: Mapping[str, Any] | None = None,
         seed: int | None = None,
+        parent_model: ElasticModelData | None = None,
     ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
@@ -70,13 +75,25 @@ class TrainWorkChain(RestartWorkChain):
             column, where `validation` is a fraction of the rest or a list of values.
         seed
             Seed of the split, the weights and the order of the crystals.
+        parent_model
+            A model to fine-tune on all of the crystals, some tens, instead of training one from nothing. The protocol
+            is then `fine_tune` unless another is named, and there is no split: cross-validation tells whether it
+            helped.
         """
+        if parent_model is not None:
+            protocol = protocol or FINE_TUNE
         inputs = cls.get_protocol_inputs(protocol, overrides)
+        if parent_model is not None:
+            # The defaults of all protocols have one.
+            inputs['train']['parameters'].pop('split')
         if split is not None:
             inputs['train']['parameters']['split'] = dict(split)
         if seed is not None:
             inputs['train']['parameters']['seed'] = seed
-        return cls._fill_builder(inputs, code, crystals, options)
+        builder = cls._fill_builder(inputs, code, crystals, options)
+        if parent_model is not None:
+            builder.train.parent_model = parent_model
+        return builder
 
     @process_handler(
         priority=400,

@@ -126,6 +126,8 @@ def _protocol(name: str) -> Protocol:
         return Protocol.from_name(name)
     path = Path(name)
     if not path.is_file():
+        if name == 'fine_tune':
+            raise RunFailed(Status.SETTINGS_INVALID, f'the protocol {name} needs a model to start from: --from')
         known = ', '.join(PROTOCOLS)
         raise RunFailed(Status.SETTINGS_INVALID, f'no protocol {name!r}: it is no file, and the names are {known}')
     try:

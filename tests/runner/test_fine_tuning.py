@@ -107,6 +107,9 @@ def test_what_cannot_be(
         done = invoke('train', crystals, '--from', model, *options, '--output', tmp_path / 'child')
         assert done.status == status, done.output
         assert named in done.report['message']
+    done = invoke('train', shifted_file, '--protocol', 'fine_tune', '--output', tmp_path / 'child')
+    assert done.status == 14
+    assert '--from' in done.report['message']
     done = invoke('train', shifted_file, '--from', tmp_path / 'nowhere', '--output', tmp_path / 'child')
     assert done.status == 12
     assert 'nowhere' in done.report['message']

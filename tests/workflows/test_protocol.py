@@ -23,13 +23,14 @@ def test_every_protocol_is_described_and_names_only_inputs_that_exist(work_chain
 
 
 def test_training_protocols_are_those_of_the_network():
+    from aiida_cgcnn_elastic.cgcnn.fine_tuning import FINE_TUNE
     from aiida_cgcnn_elastic.cgcnn.training import PROTOCOLS
 
     named = {
         TrainWorkChain.get_protocol_inputs(name)['train']['parameters']['protocol']
         for name in TrainWorkChain.get_available_protocols()
     }
-    assert named == set(PROTOCOLS)
+    assert named == {*PROTOCOLS, FINE_TUNE.name}
     assert TrainWorkChain.get_default_protocol() == 'paper'
 
 
@@ -41,7 +42,7 @@ def test_criteria_of_the_screening_protocols():
 
 
 def test_unknown_protocol_lists_those_there_are():
-    with pytest.raises(ValueError, match='fast, paper'):
+    with pytest.raises(ValueError, match='fast, fine_tune, paper'):
         TrainWorkChain.get_protocol_inputs('best')
 
 
