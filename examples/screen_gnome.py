@@ -24,6 +24,7 @@ from aiida_cgcnn_elastic.cli.launch import DaemonNotRunningError, check_daemon, 
 from aiida_cgcnn_elastic.cli.releases import find_gnome
 from aiida_cgcnn_elastic.cli.report import (
     candidates_table,
+    controls_text,
     counts_text,
     failure_text,
     find_again_text,
@@ -32,7 +33,7 @@ from aiida_cgcnn_elastic.cli.report import (
     stages_table,
 )
 from aiida_cgcnn_elastic.cli.setup import load_default_profile, setup_localhost
-from aiida_cgcnn_elastic.query import candidates
+from aiida_cgcnn_elastic.query import candidates, predictions
 from aiida_cgcnn_elastic.workflows.label import free_label
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
@@ -108,6 +109,10 @@ def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label:
     print(candidates_table(found))
     print('\nCrystals:')
     print(counts_text(summary))
+    if name == 'prototypes':
+        flagged = candidates(label, columns=['material_id'])['material_id']
+        print('\nKnown materials among them:')
+        print(controls_text(predictions(screening=label), flagged.tolist()))
     print('\nWall time:')
     print(stages_table(stages))
     print('\nFind these results again. ' + find_again_text(label, found['structure_pk'].tolist()))

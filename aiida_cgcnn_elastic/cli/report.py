@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     'candidates_table',
+    'controls_text',
     'counts_text',
     'failure_text',
     'find_again_text',
@@ -101,6 +102,31 @@ def counts_text(summary: Mapping[str, Any]) -> str:
         lines.append(('  not flagged', n_failed, _reasons(summary['failed_by_reason'])))
         lines.append(('  flagged', summary['n_candidates'], _unknown(summary['kept_unknown'])))
     return '\n'.join(f'  {name:<15}{count:>9,}  {why}'.rstrip() for name, count, why in lines)
+
+
+def controls_text(predictions: pd.DataFrame, flagged: Collection[str]) -> str:
+    """Return how a screening judged the known materials among its crystals; empty where there were none.
+
+    Parameters
+    ----------
+    predictions
+        As `query.predictions` gives them; the column `control` says hard, soft or layered for known ones.
+    flagged
+        Material ids of the candidates.
+    """
+    if 'control' not in predictions.columns:
+        return ''
+    lines = []
+    for name, surprising in (('hard', False), ('soft', True), ('layered', True)):
+        known = predictions[predictions['control'] == name]
+        is_flagged = known['material_id'].isin(list(flagged))
+        surprises = known['material_id'][is_flagged == surprising].tolist()
+        what = 'flagged' if surprising else 'missed'
+        lines.append(
+            f'  {name:<8}{is_flagged.sum():>3} of {len(known)} flagged'
+            + (f'; {what}: {", ".join(surprises)}' if surprises else '')
+        )
+    return '\n'.join(lines)
 
 
 def _reasons(counts: Mapping[str, int]) -> str:
