@@ -7,6 +7,7 @@ from aiida.cmdline.groups.verdi import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_cgcnn_elastic import __version__
+from aiida_cgcnn_elastic.cli.import_commands import import_checkpoint
 from aiida_cgcnn_elastic.cli.process_commands import ingest, screen
 from aiida_cgcnn_elastic.cli.result_commands import candidates, predictions, show
 from aiida_cgcnn_elastic.cli.setup_commands import models, setup
@@ -19,5 +20,5 @@ def main() -> None:
     """Predict elastic moduli of crystals, flag candidate hard materials, and find them again."""
 
 
-for command in (setup, models, ingest, screen, candidates, predictions, show):
+for command in (setup, models, import_checkpoint, ingest, screen, candidates, predictions, show):
     main.add_command(command)
