@@ -36,7 +36,7 @@ def models() -> None:
     from aiida_cgcnn_elastic import pretrained
 
     rows = []
-    for name in pretrained.available():
+    for name in sorted(pretrained.available(), key=lambda name: pretrained.HELD_OUT_MAE[name]['log10_g_vrh']):
         card = json.loads((pretrained.path(name) / 'model.json').read_text(encoding='utf-8'))
         errors = pretrained.HELD_OUT_MAE[name]
         rows.append(
@@ -48,7 +48,6 @@ def models() -> None:
                 'Trained on': f'{max(record["n_crystals"]["train"] for record in card["training"]):,} crystals',
             }
         )
-    rows.sort(key=lambda row: row['MAE of log10 G'])
     align = ('left', 'right', 'right', 'right', 'right')
     echo.echo(tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True))
     echo.echo(
