@@ -24,6 +24,7 @@ from safetensors.torch import save as save_tensors
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Stopped
 from aiida_cgcnn_elastic.baselines.features import structure_features
 
+from .calibrate import calibrate_blend, why_not
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics, mae
@@ -37,7 +38,9 @@ from .training import (
     Interrupted,
     TrainingResult,
     check_arguments,
+    evaluate_parts,
     fingerprint,
+    require_same_training,
     train,
     versions,
 )
@@ -175,7 +178,14 @@ def train_blend(
             'out_of_fold_mae': {kind: mae(values[known], kinds[kind][known]) for kind in kinds},
         }
     model = _blended(networks, boostings, {name: entry['weights']['network'] for name, entry in blend.items()})
-    predictions, metrics = _evaluate(model, graphs, columns, split, out_of_fold, device, threads)
+    predictions, metrics = evaluate_parts(model, graphs, columns, split, device=device, threads=threads)
+    for name, values in columns.items():
+        known = rows[np.isfinite(values[rows])]
+        metrics[name]['out_of_fold'] = all_metrics(values[known], out_of_fold[name]['blend'][known])
+    n_held_out = {name: int(np.isfinite(values[rows]).sum()) for name, values in columns.items()}
+    reason = why_not(n_held_out, 'out-of-fold')
+    if reason is None:
+        model.calibration = calibrate_blend(model, graphs, columns, fold, out_of_fold, device=device, threads=threads)
     model.card = {
         'name': protocol.name,
         'citation': CITATION,
@@ -187,6 +197,7 @@ def train_blend(
                 'seed': seed,
                 'n_crystals': {part: len(members) for part, members in split.items()},
                 'blend': blend,
+                'calibration': reason or 'on the out-of-fold predictions',
                 'metrics': metrics,
                 'fingerprint': mark,
                 'device': choose_device(device).type,
@@ -300,10 +311,7 @@ def _read_trees(file: Path, mark: str) -> BoostedTrees:
             trees = BoostedTrees(opened.get_tensor('trees').tobytes())
     except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f'{file} holds no trees, or is damaged: {error}') from error
-    if found != mark:
-        raise CheckpointError(
-            f'{file} belongs to a training with another protocol, seed, split or other data; remove it to start anew'
-        )
+    require_same_training(file, found, mark)
     return trees
 
 
@@ -324,29 +332,3 @@ def _blended(
         ],
         {},
     )
-
-
-def _evaluate(
-    model: ElasticModel,
-    graphs: CrystalGraphs,
-    columns: Columns,
-    split: Split,
-    out_of_fold: Mapping[str, Columns],
-    device: str,
-    threads: int,
-) -> tuple[Columns, dict[str, dict[str, dict[str, Any]]]]:
-    """Return the predictions of all crystals of the split and the metrics by part, and those out of fold."""
-    used = np.sort(np.concatenate(list(split.values())))
-    predicted = predict_graphs([model], graphs.select(used), device=device, threads=threads)
-    predictions: Columns = {}
-    metrics: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, values in columns.items():
-        predictions[name] = np.full(len(graphs), np.nan)
-        predictions[name][used] = predicted[name]
-        known = {part: rows[np.isfinite(values[rows])] for part, rows in split.items()}
-        metrics[name] = {
-            part: all_metrics(values[rows], predictions[name][rows]) for part, rows in known.items() if len(rows)
-        }
-        rows = known['train']
-        metrics[name]['out_of_fold'] = all_metrics(values[rows], out_of_fold[name]['blend'][rows])
-    return predictions, metrics

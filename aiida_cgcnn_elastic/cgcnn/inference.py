@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from aiida_cgcnn_elastic.baselines.features import structure_features
+from aiida_cgcnn_elastic.symbols import SYMBOLS
 
+from .calibration import Calibration, Pairs, Unseen
 from .graphs import CrystalGraphs, iter_graphs
 from .model import BoostingMember, ElasticModel, Member
 from .network import CGCNN, Batch
 
-__all__ = ['DTYPES', 'choose_device', 'predict', 'predict_graphs']
+__all__ = ['DTYPES', 'choose_device', 'pooled_features', 'predict', 'predict_graphs']
 
 AnyMember = Member | BoostingMember
 
@@ -69,9 +71,10 @@ def predict(
 
     Returns
     -------
-    dict of (m,) float64
-        For every target its mean over the members, in log10(GPa), and under ``<target>_std`` their standard deviation
-        (NaN where there is one member only); both weighted where members have weights.
+    dict of (m,) arrays
+        For every target its mean over the members, in log10(GPa), and under ``<target>_spread`` their standard
+        deviation (NaN where there is one member only); both weighted where members have weights. Of one model that is
+        calibrated also what `Calibration.columns` returns. A calibration says nothing of a model averaged with others.
 
     Raises
     ------
@@ -92,7 +95,9 @@ def predict(
         processes=processes,
     )
     is_alone = processes <= 1
-    return _predict(members, parts, len(offsets) - 1, target_device, threads, dtype, batch_edges, is_alone, progress)
+    calibration = _calibration(models)
+    total = len(offsets) - 1
+    return _predict(members, calibration, parts, total, target_device, threads, dtype, batch_edges, is_alone, progress)
 
 
 def predict_graphs(
@@ -112,7 +117,40 @@ def predict_graphs(
         raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the models were trained on {n_neighbors}')
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
-    return _predict(members, [graphs], len(graphs), target_device, threads, dtype, batch_edges, True, None)
+    calibration = _calibration(models)
+    return _predict(members, calibration, [graphs], len(graphs), target_device, threads, dtype, batch_edges, True, None)
+
+
+def pooled_features(
+    member: AnyMember, graphs: CrystalGraphs, *, device: str = 'auto', threads: int | None = None
+) -> np.ndarray:
+    """Return what a network makes of ``m`` crystals before its hidden layers, (m, w) float32.
+
+    Raises
+    ------
+    ValueError
+        If the member is no network.
+    """
+    if not isinstance(member, Member):
+        raise ValueError('only networks have pooled features')
+    target_device = choose_device(device)
+    network = copy.deepcopy(member.network).to(target_device).eval()
+    features = [np.empty((0, network.architecture.atom_width), dtype=np.float32)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        with torch.inference_mode():
+            for start, stop in graphs.batches(_default_batch_edges(target_device)):
+                batch = Batch.from_graphs(graphs.slice(start, stop), target_device)
+                features.append(network.pooled(batch).cpu().numpy())
+    finally:
+        torch.set_num_threads(before)
+    return np.concatenate(features)
+
+
+def _calibration(models: Sequence[ElasticModel]) -> Calibration | None:
+    """Return the calibration that the predictions have."""
+    return models[0].calibration if len(models) == 1 else None
 
 
 def _members(models: Sequence[ElasticModel]) -> list[AnyMember]:
@@ -159,6 +197,7 @@ def _default_batch_edges(device: torch.device) -> int:
 
 def _predict(
     members: Sequence[AnyMember],
+    calibration: Calibration | None,
     parts: Iterable[CrystalGraphs],
     total: int,
     device: torch.device,
@@ -181,12 +220,17 @@ def _predict(
     outputs = [np.empty((total, len(member.targets))) for member in members]
     n_cpus = threads or torch.get_num_threads()
     n_threads = 1 if device.type != 'cpu' else n_cpus
-    running: deque[tuple[int, int, Future[list[np.ndarray]]]] = deque()
+    running: deque[tuple[int, int, Future[tuple[list[np.ndarray], np.ndarray | None]]]] = deque()
+    points = None if calibration is None else np.empty((total, calibration.novelty.points.shape[1]), dtype=np.float32)
+    unseen: list[Unseen] = []
 
     def collect() -> None:
         start, stop, future = running.popleft()
-        for index, values in zip(networks, future.result(), strict=True):
+        values_of, placed = future.result()
+        for index, values in zip(networks, values_of, strict=True):
             outputs[index][start:stop] = values
+        if points is not None:
+            points[start:stop] = placed
         if progress is not None:
             progress(stop, total)
 
@@ -196,12 +240,14 @@ def _predict(
             for graphs in _gathered(parts, BATCHES_AT_ONCE * batch_edges):
                 for start, stop in graphs.batches(batch_edges):
                     future = pool.submit(
-                        _evaluate, list(networks.values()), graphs.slice(start, stop), device, DTYPES[dtype]
+                        _evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype], calibration
                     )
                     running.append((done + start, done + stop, future))
                     if len(running) > 4 * n_threads:
                         collect()
                 _evaluate_boosting(members, outputs, graphs, done, n_cpus)
+                if calibration is not None:
+                    unseen.append(calibration.unseen(graphs, SYMBOLS))
                 done += len(graphs)
                 while is_alone and running:
                     collect()
@@ -210,7 +256,15 @@ def _predict(
         finally:
             for _, _, future in running:
                 future.cancel()
-    return _combine(members, outputs)
+    restored = [
+        member.normalizer.restore(output) if isinstance(member, Member) else output
+        for member, output in zip(members, outputs, strict=True)
+    ]
+    result = _combine(members, restored)
+    if calibration is not None and points is not None:
+        pairs = _pairs(members, restored, calibration)
+        result |= calibration.columns(result, pairs, points, Unseen.join(unseen))
+    return result
 
 
 def _gathered(parts: Iterable[CrystalGraphs], least_edges: int) -> Iterator[CrystalGraphs]:
@@ -226,20 +280,28 @@ def _gathered(parts: Iterable[CrystalGraphs], least_edges: int) -> Iterator[Crys
 
 
 def _evaluate(
-    networks: Sequence[CGCNN], graphs: CrystalGraphs, device: torch.device, dtype: torch.dtype
-) -> list[np.ndarray]:
-    """Return the standardised (m, t) outputs of every network for one batch."""
+    networks: Mapping[int, CGCNN],
+    graphs: CrystalGraphs,
+    device: torch.device,
+    dtype: torch.dtype,
+    calibration: Calibration | None,
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Return the standardised (m, t) outputs of every network for one batch, and where the calibration's places it."""
     expanded: dict[tuple[float, float, float], torch.Tensor] = {}
     outputs = []
+    points = None
     with torch.inference_mode():
         batch = Batch.from_graphs(graphs, device, dtype)
-        for network in networks:
+        for index, network in networks.items():
             shape = network.architecture
             key = (shape.max_distance, shape.distance_step, shape.distance_width)
             if key not in expanded:
                 expanded[key] = network.expansion(batch.distances)
-            outputs.append(network(batch, expanded[key]).cpu().double().numpy())
-    return outputs
+            features = network.pooled(batch, expanded[key])
+            outputs.append(network.head(features).cpu().double().numpy())
+            if calibration is not None and index == calibration.network:
+                points = calibration.novelty.space.place(features.cpu().numpy())
+    return outputs, points
 
 
 def _evaluate_boosting(
@@ -256,19 +318,37 @@ def _evaluate_boosting(
             output[first : first + len(graphs)] = member.predict(features[key], threads)
 
 
-def _combine(members: Sequence[AnyMember], outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Undo the standardisation and average the members that predict the same target, by their weights."""
+def _combine(members: Sequence[AnyMember], restored: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Average the members that predict the same target, by their weights."""
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     weights: dict[str, list[float]] = defaultdict(list)
-    for member, output in zip(members, outputs, strict=True):
-        restored = member.normalizer.restore(output) if isinstance(member, Member) else output
+    for member, output in zip(members, restored, strict=True):
         for place, target in enumerate(member.targets):
-            columns[target].append(restored[:, place])
+            columns[target].append(output[:, place])
             weights[target].append(1.0 if member.weights is None else member.weights[place])
-    result = {}
+    result: dict[str, np.ndarray] = {}
     for target in sorted(columns):
-        result[target], result[f'{target}_std'] = _mean_and_spread(np.stack(columns[target]), np.array(weights[target]))
+        mean, spread = _mean_and_spread(np.stack(columns[target]), np.array(weights[target]))
+        result |= {target: mean, f'{target}_spread': spread}
     return result
+
+
+def _pairs(members: Sequence[AnyMember], restored: Sequence[np.ndarray], calibration: Calibration) -> dict[str, Pairs]:
+    """Return by target what the pairs of network and boosting of a blend predict; none for networks alone."""
+    n_pairs = calibration.n_pairs
+    if not n_pairs:
+        return {}
+    pairs = {}
+    for target in calibration.errors:
+        places = [member.targets.index(target) for member in members]
+        values = np.stack([output[:, place] for output, place in zip(restored, places, strict=True)])
+        network, boosting = members[0], members[n_pairs]
+        weights = [
+            1.0 if member.weights is None else member.weights[member.targets.index(target)]
+            for member in (network, boosting)
+        ]
+        pairs[target] = Pairs(values[:n_pairs], values[n_pairs:], weights[0] / sum(weights))
+    return pairs
 
 
 def _mean_and_spread(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

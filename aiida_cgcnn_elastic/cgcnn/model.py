@@ -22,6 +22,7 @@ from torch import Tensor
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees
 from aiida_cgcnn_elastic.baselines.features import FEATURES_VERSION, check_table
 
+from .calibration import Calibration
 from .network import CGCNN, Architecture
 
 __all__ = [
@@ -39,6 +40,8 @@ WEIGHTS_FILE = 'model.safetensors'
 CARD_FILE = 'model.json'
 FORMAT = 'aiida-cgcnn-elastic model'
 FORMAT_VERSION = 1
+CALIBRATION = 'calibration'
+"""The key of the card, and the first word of the tensors, that belong to the calibration."""
 
 UNITS = {'log10_k_vrh': 'log10(GPa)', 'log10_g_vrh': 'log10(GPa)'}
 """The targets that a model can have, and their units."""
@@ -178,10 +181,13 @@ class ElasticModel:
     card : dict
         What is known of the model beside what the members say: ``name``, ``description``, ``training`` (a list with one
         entry a member or training: protocol, seed, split, data, metrics, versions), ``citation``. Plain JSON values.
+    calibration : Calibration, optional
+        What is known of the errors of all members together.
     """
 
     members: list[Member | BoostingMember]
     card: dict[str, Any]
+    calibration: Calibration | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -190,7 +196,7 @@ class ElasticModel:
 
     @classmethod
     def join(cls, models: Sequence[ElasticModel], card: Mapping[str, Any] | None = None) -> ElasticModel:
-        """Return one model with the members of all, keeping every one's training record.
+        """Return one model with the members of all, keeping every one's training record; it is not calibrated.
 
         Parameters
         ----------
@@ -217,9 +223,14 @@ class ElasticModel:
             for index, member in enumerate(self.members)
             for name, tensor in member.tensors().items()
         }
+        calibration = {}
+        if self.calibration is not None:
+            tensors |= {f'{CALIBRATION}.{name}': tensor for name, tensor in self.calibration.tensors().items()}
+            calibration = {CALIBRATION: self.calibration.describe()}
         weights = save_tensors(tensors)
         card = {
             **self.card,
+            **calibration,
             'format': FORMAT,
             'format_version': FORMAT_VERSION,
             'targets': list(self.targets),
@@ -257,10 +268,12 @@ class ElasticModel:
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise ModelError(f'{weights_file} is not a safetensors file: {error}') from error
         members = [_build_member(entry, index, tensors, folder) for index, entry in enumerate(card['members'])]
-        if extra := [name for name in tensors if not 0 <= _member_of(name) < len(members)]:
+        calibration = _build_calibration(card.get(CALIBRATION), tensors, members, folder)
+        others = [name for name in tensors if calibration is None or not name.startswith(f'{CALIBRATION}.')]
+        if extra := [name for name in others if not 0 <= _member_of(name) < len(members)]:
             raise ModelError(f'{weights_file} holds tensors of no member: {extra[:3]}')
-        own = ('format', 'format_version', 'targets', 'units', 'weights_sha256', 'members')
-        return cls(members, {key: value for key, value in card.items() if key not in own})
+        own = ('format', 'format_version', 'targets', 'units', 'weights_sha256', 'members', CALIBRATION)
+        return cls(members, {key: value for key, value in card.items() if key not in own}, calibration)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -324,6 +337,29 @@ def _build_member(
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise ModelError(f'member {index} of the model in {folder} has weights that are not finite')
     return member
+
+
+def _build_calibration(
+    entry: Mapping[str, Any] | None,
+    tensors: Mapping[str, Tensor],
+    members: Sequence[Member | BoostingMember],
+    folder: Path,
+) -> Calibration | None:
+    """Return the calibration, None where the model has none."""
+    if entry is None:
+        return None
+    prefix = f'{CALIBRATION}.'
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        calibration = Calibration.from_parts(entry, own)
+        is_network = isinstance(members[calibration.network], Member)
+        kinds = [type(member) for member in members]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelError(f'the calibration of the model in {folder} cannot be used: {error!r}') from error
+    n_pairs = calibration.n_pairs
+    if not is_network or (n_pairs and kinds != [Member] * n_pairs + [BoostingMember] * n_pairs):
+        raise ModelError(f'the calibration of the model in {folder} does not fit its members')
+    return calibration
 
 
 def _build_network(

@@ -259,6 +259,10 @@ class CGCNN(nn.Module):
         ``edges`` are the distances as `expansion` expands them, where they are at hand: several networks can share
         them.
         """
+        return self.head(self.pooled(batch, edges))
+
+    def pooled(self, batch: Batch, edges: Tensor | None = None) -> Tensor:
+        """Return (m, w) features of the crystals: what the convolutions make of their atoms, averaged."""
         if edges is None:
             edges = self.expansion(batch.distances)
         # Elements are embedded before atoms are: there are fewer of them.
@@ -266,7 +270,10 @@ class CGCNN(nn.Module):
         for convolution in self.convolutions:
             atoms = convolution(atoms, edges, batch)
         pooled = torch.zeros((batch.n_crystals, atoms.shape[1]), dtype=atoms.dtype, device=atoms.device)
-        features = functional.softplus(pooled.index_add(0, batch.crystals, atoms * batch.crystal_weights[:, None]))
+        return functional.softplus(pooled.index_add(0, batch.crystals, atoms * batch.crystal_weights[:, None]))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return (m, n_targets) standardised predictions from what `pooled` gave."""
         for layer in self.hidden:
             features = functional.softplus(layer(features))
         return self.output(features)

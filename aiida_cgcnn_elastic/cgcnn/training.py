@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from .calibrate import calibrate_networks, why_not
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics
@@ -40,7 +41,9 @@ __all__ = [
     'Protocol',
     'TrainingResult',
     'check_arguments',
+    'evaluate_parts',
     'fingerprint',
+    'require_same_training',
     'train',
     'versions',
 ]
@@ -543,6 +546,14 @@ def fingerprint(
     return digest.hexdigest()
 
 
+def require_same_training(file: Path, found: str, mark: str) -> None:
+    """Raise CheckpointError unless what a file says of its training, ``found``, is the fingerprint of this one."""
+    if found != mark:
+        raise CheckpointError(
+            f'{file} belongs to a training with another protocol, seed, split or other data; remove it to start anew'
+        )
+
+
 def _write_checkpoint(file: Path, mark: str, trainings: Sequence[_Training]) -> None:
     """Write the state of all networks as one file, in one step."""
     states = [training.state() for training in trainings]
@@ -561,14 +572,36 @@ def _read_checkpoint(file: Path, mark: str, trainings: Sequence[_Training]) -> N
         found = state['fingerprint']
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{file} is no checkpoint of a training, or is damaged: {error}') from error
-    if found != mark:
-        raise CheckpointError(
-            f'{file} belongs to a training with another protocol, seed, split or other data; remove it to start anew'
-        )
+    require_same_training(file, found, mark)
     for index, (training, values) in enumerate(zip(trainings, state['trainings'], strict=True)):
         prefix = f'{index}.'
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         training.load_state(values, own)
+
+
+def evaluate_parts(
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    columns: Mapping[str, npt.NDArray[np.float64]],
+    split: Split,
+    *,
+    device: str,
+    threads: int | None = None,
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, dict[str, dict[str, Any]]]]:
+    """Return predictions and metrics as `TrainingResult` has them."""
+    used = np.sort(np.concatenate(list(split.values())))
+    predicted = predict_graphs([model], graphs.select(used), device=device, threads=threads)
+    predictions: dict[str, npt.NDArray[np.float64]] = {}
+    metrics: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, values in columns.items():
+        predictions[name] = np.full(len(graphs), np.nan)
+        predictions[name][used] = predicted[name]
+        metrics[name] = {}
+        for part, rows in split.items():
+            known = rows[np.isfinite(values[rows])]
+            if len(known):
+                metrics[name][part] = all_metrics(values[known], predictions[name][known])
+    return predictions, metrics
 
 
 def _result(
@@ -584,20 +617,9 @@ def _result(
 ) -> TrainingResult:
     """Evaluate what was kept and write the card."""
     model = ElasticModel([member for training in trainings for member in training.model().members], {})
-    graphs = trainings[0].graphs
-    used = np.sort(np.concatenate(list(split.values())))
-    predicted = predict_graphs([model], graphs.select(used), device=str(device))
-    predictions: dict[str, npt.NDArray[np.float64]] = {}
-    metrics: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, values in columns.items():
-        predictions[name] = np.full(len(graphs), np.nan)
-        predictions[name][used] = predicted[name]
-        metrics[name] = {}
-        for part, rows in split.items():
-            known = rows[np.isfinite(values[rows])]
-            if len(known):
-                metrics[name][part] = all_metrics(values[known], predictions[name][known])
+    predictions, metrics = evaluate_parts(model, trainings[0].graphs, columns, split, device=str(device))
     history = [entry for training in trainings for entry in training.history]
+    calibration = _calibrate(model, trainings[0].graphs, columns, split, protocol, device)
     model.card = {
         'name': protocol.name,
         'citation': CITATION,
@@ -613,6 +635,7 @@ def _result(
                     for training in trainings
                     for name in training.targets
                 },
+                'calibration': calibration,
                 'metrics': metrics,
                 'fingerprint': mark,
                 'device': device.type,
@@ -622,6 +645,28 @@ def _result(
         ],
     }
     return TrainingResult(model, history, metrics, predictions)
+
+
+def _calibrate(
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    columns: Mapping[str, npt.NDArray[np.float64]],
+    split: Split,
+    protocol: Protocol,
+    device: torch.device,
+) -> str:
+    """Calibrate the model where there are crystals that decided nothing; return on which, or why not."""
+    if protocol.keep == 'best':
+        return 'none: the validation part chose the epoch, so errors on it are too small'
+    held_out = split['validation']
+    n_held_out = {name: int(np.isfinite(values[held_out]).sum()) for name, values in columns.items()}
+    reason = why_not(n_held_out, 'validation')
+    if reason is None:
+        threads = torch.get_num_threads()
+        model.calibration = calibrate_networks(
+            model, graphs, columns, split['train'], held_out, device=str(device), threads=threads
+        )
+    return reason or 'on the validation part, which decided nothing'
 
 
 @contextmanager

@@ -153,5 +153,5 @@ def _check_members(names: list[str], n_members: int) -> None:
     """Raise unless the weights are those of as many members as the card has."""
     found = {name.split('.')[1] for name in names if name.startswith('members.') and name.count('.') >= 2}
     expected = {str(index) for index in range(n_members)}
-    if found != expected or not all(name.startswith('members.') for name in names):
+    if found != expected or not all(name.startswith(('members.', 'calibration.')) for name in names):
         raise ValueError(f'the weights are of the members {sorted(found)}, but the card describes {sorted(expected)}')

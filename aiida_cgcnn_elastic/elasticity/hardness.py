@@ -63,3 +63,10 @@ LAWS: dict[str, Callable[[ArrayLike, ArrayLike], Moduli]] = {
     'mazhnik_oganov': mazhnik_oganov,
 }
 """The laws by the name that criteria and the columns `hardness_<name>` use."""
+
+POWER_LAWS: dict[str, tuple[float, float]] = {
+    'chen': (-2 * 0.585, 3 * 0.585),
+    'tian': (-1.137, 1.137 + 0.708),
+    'teter': (0.0, 1.0),
+}
+"""Exponents of K and G in the laws that are a power of each, up to a factor and an offset."""

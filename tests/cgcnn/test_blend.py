@@ -139,7 +139,7 @@ def test_the_prediction_is_the_blend_of_means(result, toy_graphs):
             for kind in (Member, BoostingMember)
         }
         assert np.allclose(predicted[name], weight * means[Member] + (1 - weight) * means[BoostingMember], atol=1e-6)
-        assert (predicted[f'{name}_std'] > 0).all()
+        assert (predicted[f'{name}_spread'] > 0).all()
         assert np.allclose(again[name], predicted[name], atol=1e-6)
 
 

@@ -56,8 +56,8 @@ def test_members_with_one_target_are_averaged(element_features, toy_graphs):
     alone = np.stack([predict_graphs([model], toy_graphs)['log10_k_vrh'] for model in models])
     together = predict_graphs(models, toy_graphs)
     assert together['log10_k_vrh'] == pytest.approx(alone.mean(axis=0))
-    assert together['log10_k_vrh_std'] == pytest.approx(alone.std(axis=0, ddof=1))
-    assert np.isnan(predict_graphs(models[:1], toy_graphs)['log10_k_vrh_std']).all()
+    assert together['log10_k_vrh_spread'] == pytest.approx(alone.std(axis=0, ddof=1))
+    assert np.isnan(predict_graphs(models[:1], toy_graphs)['log10_k_vrh_spread']).all()
 
 
 def test_supercells_have_the_moduli_of_their_crystal(paper):

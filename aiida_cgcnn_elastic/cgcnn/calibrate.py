@@ -1,0 +1,161 @@
+"""Calibrate a trained model on crystals that took no part in fitting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from aiida_cgcnn_elastic.uncertainty import (
+    LEAST_CRYSTALS,
+    ErrorModel,
+    Novelty,
+    anonymous_formulas,
+    elements_in,
+    rank_correlation,
+)
+from aiida_cgcnn_elastic.uncertainty.novelty import N_QUANTILES, Space, nearest_distances, rank_of
+
+from .calibration import Calibration
+from .graphs import CrystalGraphs
+from .inference import pooled_features, predict_graphs
+from .model import BoostingMember, ElasticModel, Member
+
+__all__ = ['calibrate_blend', 'calibrate_networks', 'why_not']
+
+Values = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+def why_not(n_held_out: Mapping[str, int], which: str) -> str | None:
+    """Return why a model cannot be calibrated on so many crystals for each target, None where it can be."""
+    least = min(n_held_out.values(), default=0)
+    if least >= LEAST_CRYSTALS:
+        return None
+    return f'none: {least} {which} crystals with a target are too few, {LEAST_CRYSTALS} are needed'
+
+
+def calibrate_blend(
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    targets: Mapping[str, Values],
+    fold: Rows,
+    out_of_fold: Mapping[str, Mapping[str, Values]],
+    *,
+    device: str = 'auto',
+    threads: int = 1,
+) -> Calibration:
+    """Return the calibration of a cross-fitted blend by its out-of-fold predictions.
+
+    Parameters
+    ----------
+    model : ElasticModel
+        First the networks, then the boostings; those of the same place learned from the same folds.
+    graphs : CrystalGraphs
+        Of ``m`` crystals.
+    targets : mapping of (m,) float
+        Log10(GPa), NaN where unknown.
+    fold : (m,) int
+        In which each crystal was held out, -1 where it was in no fold.
+    out_of_fold : mapping
+        ``{target: {'network' | 'boosting' | 'blend': (m,)}}``, as in `BlendResult`.
+
+    Raises
+    ------
+    ValueError
+        If the model is no such blend, or there are too few crystals.
+    """
+    networks = [member for member in model.members if isinstance(member, Member)]
+    n_pairs = len(model.members) // 2
+    kinds = [type(member) for member in model.members]
+    if not n_pairs or kinds != [Member] * n_pairs + [BoostingMember] * n_pairs or fold.max() != n_pairs - 1:
+        raise ValueError(f'{len(networks)} networks among {len(kinds)} members and {fold.max() + 1} folds are no blend')
+    rows = np.flatnonzero(fold >= 0)
+    graphs, fold = graphs.select(rows), fold[rows]
+    novelty = np.empty(len(rows))
+    kept = None
+    for index, network in enumerate(networks):
+        latents = pooled_features(network, graphs, device=device, threads=threads)
+        inside, outside = np.flatnonzero(fold != index), np.flatnonzero(fold == index)
+        space = Space.of(latents[inside])
+        novelty[outside], distances = _held_out_novelty(space, latents, graphs, inside, outside)
+        if kept is None:
+            # All crystals are training crystals of the blend, though not of this network.
+            kept = _novelty(space, latents, distances, graphs)
+    assert kept is not None
+    errors, standardised = {}, {}
+    for name, values in targets.items():
+        true, kinds_of = values[rows], {kind: column[rows] for kind, column in out_of_fold[name].items()}
+        known = np.isfinite(true)
+        predicted, disagreement = kinds_of['blend'], np.abs(kinds_of['network'] - kinds_of['boosting'])
+        errors[name] = ErrorModel.fit((true - predicted)[known], predicted[known], novelty[known], disagreement[known])
+        standardised[name] = (true - predicted) / errors[name].std(predicted, novelty, disagreement[None])
+    return Calibration(errors, _correlation(standardised), kept, 0, n_pairs, 'out_of_fold')
+
+
+def calibrate_networks(
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    targets: Mapping[str, Values],
+    train: Rows,
+    held_out: Rows,
+    *,
+    device: str = 'auto',
+    threads: int = 1,
+) -> Calibration:
+    """Return the calibration of networks by crystals that decided nothing in their training.
+
+    Parameters
+    ----------
+    train, held_out : (n,) int
+        Rows of the crystals that were learned from, and of those that were not.
+
+    Raises
+    ------
+    ValueError
+        If there are too few held-out crystals.
+    """
+    rows = np.concatenate([train, held_out])
+    graphs = graphs.select(rows)
+    inside, outside = np.arange(len(train)), np.arange(len(train), len(rows))
+    latents = pooled_features(model.members[0], graphs, device=device, threads=threads)
+    space = Space.of(latents[inside])
+    novelty, distances = _held_out_novelty(space, latents, graphs, inside, outside)
+    kept = _novelty(space, latents[inside], distances, graphs.select(inside))
+    predictions = predict_graphs([model], graphs.select(outside), device=device, threads=threads)
+    errors, standardised = {}, {}
+    for name, values in targets.items():
+        true, predicted = values[held_out], predictions[name]
+        known = np.isfinite(true)
+        errors[name] = ErrorModel.fit((true - predicted)[known], predicted[known], novelty[known])
+        standardised[name] = (true - predicted) / errors[name].std(predicted, novelty)
+    return Calibration(errors, _correlation(standardised), kept, 0, 0, 'validation')
+
+
+def _held_out_novelty(
+    space: Space, latents: npt.NDArray[np.float32], graphs: CrystalGraphs, inside: Rows, outside: Rows
+) -> tuple[Values, Values]:
+    """Return the novelty of held-out crystals among themselves, and their distances to the training crystals."""
+    points = space.place(latents)
+    distances = nearest_distances(points[inside], points[outside])
+    novelty = rank_of(distances, np.quantile(distances, np.linspace(0, 1, N_QUANTILES)))
+    seen = elements_in(graphs.select(inside).atomic_numbers)
+    held_out = graphs.select(outside)
+    crystal = np.repeat(np.arange(len(outside)), np.diff(held_out.atom_offsets))
+    novelty[crystal[~seen[held_out.atomic_numbers]]] = 1.0
+    return novelty, distances
+
+
+def _novelty(space: Space, latents: npt.NDArray[np.float32], distances: Values, graphs: CrystalGraphs) -> Novelty:
+    formulas = anonymous_formulas(graphs.atomic_numbers, graphs.multiplicities, graphs.atom_offsets)
+    return Novelty.of(space, latents, distances, elements_in(graphs.atomic_numbers), formulas)
+
+
+def _correlation(standardised: Mapping[str, Values]) -> float | None:
+    """Return the correlation of the errors of two targets, None where there is one or too few crystals have both."""
+    if len(standardised) != 2:
+        return None
+    first, second = standardised.values()
+    both = np.isfinite(first) & np.isfinite(second)
+    return rank_correlation(first[both], second[both]) if both.sum() > 2 else None

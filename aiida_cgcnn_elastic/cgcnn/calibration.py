@@ -1,0 +1,204 @@
+"""What a model knows of its own errors, and what follows for new crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aiida_cgcnn_elastic.uncertainty import (
+    COVERAGE,
+    ErrorModel,
+    Novelty,
+    Z,
+    anonymous_formulas,
+    crystals_with_unseen_elements,
+)
+from aiida_cgcnn_elastic.uncertainty.novelty import Space
+
+from .graphs import CrystalGraphs
+
+__all__ = ['Calibration', 'Pairs', 'Unseen']
+
+Values = NDArray[np.float64]
+
+LEAST_SHARE = 0.5
+"""Of the standard deviation of one pair: what averaging pairs can leave at least."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the pairs of a blend predict for one target: of networks and of boostings, each (p, m), and their weights.
+
+    A pair consists of a network and a boosting that learned from the same folds.
+    """
+
+    networks: Values
+    boostings: Values
+    network_weight: float
+
+    @property
+    def disagreements(self) -> Values:
+        """Return how far the two are from each other, (p, m)."""
+        return np.abs(self.networks - self.boostings)
+
+    @property
+    def variance(self) -> Values:
+        """Return the variance of the pairs about their mean, (m,)."""
+        blended = self.network_weight * self.networks + (1 - self.network_weight) * self.boostings
+        return blended.var(axis=0)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What is new in the composition of some crystals: symbols of elements by crystal, and all anonymous formulas."""
+
+    elements: dict[int, tuple[str, ...]]
+    formulas: list[str]
+
+    @classmethod
+    def join(cls, parts: Sequence[Unseen]) -> Unseen:
+        """Return those of several sets of crystals, one after the other, as of one."""
+        elements: dict[int, tuple[str, ...]] = {}
+        formulas: list[str] = []
+        for part in parts:
+            elements |= {crystal + len(formulas): symbols for crystal, symbols in part.elements.items()}
+            formulas += part.formulas
+        return cls(elements, formulas)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's errors on crystals that took no part in fitting.
+
+    Attributes
+    ----------
+    errors : dict of str to ErrorModel
+        By target.
+    correlation : float or None
+        Of the errors of log10 K and log10 G, where the model predicts both.
+    novelty : Novelty
+    network : int
+        The member whose pooled features place a crystal.
+    n_pairs : int
+        Of networks with boostings, whose errors were measured one pair at a time; 0 for networks alone.
+    held_out : str
+        ``'out_of_fold'`` or ``'validation'``: on which crystals.
+    """
+
+    errors: dict[str, ErrorModel]
+    correlation: float | None
+    novelty: Novelty
+    network: int
+    n_pairs: int
+    held_out: str
+
+    def unseen(self, graphs: CrystalGraphs, symbols: Sequence[str]) -> Unseen:
+        """Return what is new in the composition of crystals; ``symbols`` are those of the elements by number."""
+        return Unseen(
+            crystals_with_unseen_elements(graphs.atomic_numbers, graphs.atom_offsets, self.novelty.elements, symbols),
+            anonymous_formulas(graphs.atomic_numbers, graphs.multiplicities, graphs.atom_offsets),
+        )
+
+    def columns(
+        self,
+        predicted: Mapping[str, Values],
+        pairs: Mapping[str, Pairs],
+        points: NDArray[np.float32],
+        unseen: Unseen,
+    ) -> dict[str, NDArray[Any]]:
+        """Return how sure the predictions for ``m`` crystals are.
+
+        Parameters
+        ----------
+        predicted : mapping of str to (m,) float64
+            By target.
+        pairs : mapping of str to Pairs
+            By target; empty for networks alone.
+        points : (m, d) float32
+            Where the network places the crystals, in `Novelty.space`.
+        unseen : Unseen
+
+        Returns
+        -------
+        dict
+            ``<target>_std``, ``<target>_low``, ``<target>_high`` (log10(GPa)), ``novelty``, ``novelty_reason`` (text,
+            empty where nothing is new) and, for both targets, ``log10_k_g_correlation``.
+        """
+        is_unseen = np.zeros(len(points), dtype=bool)
+        is_unseen[list(unseen.elements)] = True
+        novelty = self.novelty.values(points, is_unseen)
+        columns: dict[str, NDArray[Any]] = {}
+        for target, model in self.errors.items():
+            if self.n_pairs:
+                of_one = model.std(predicted[target], novelty, pairs[target].disagreements)
+                # The mean squared error of single pairs is that of their mean and their variance together.
+                variance = np.maximum(of_one**2 - pairs[target].variance, (LEAST_SHARE * of_one) ** 2)
+                std = np.sqrt(variance)
+            else:
+                std = model.std(predicted[target], novelty)
+            columns[f'{target}_std'] = std
+            columns[f'{target}_low'] = predicted[target] - Z * std
+            columns[f'{target}_high'] = predicted[target] + Z * std
+        if self.correlation is not None:
+            columns['log10_k_g_correlation'] = np.full(len(points), self.correlation)
+        reasons = self.novelty.reasons(novelty, unseen.elements, unseen.formulas)
+        return columns | {
+            'novelty': novelty,
+            'novelty_reason': np.array([reason or '' for reason in reasons], dtype=str),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the model's card says of it."""
+        return {
+            'coverage': COVERAGE,
+            'held_out': self.held_out,
+            'errors': {target: model.to_dict() for target, model in self.errors.items()},
+            'correlation': self.correlation,
+            'network': self.network,
+            'n_pairs': self.n_pairs,
+            'prototypes': sorted(self.novelty.prototypes),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is kept beside the card."""
+        novelty = self.novelty
+        arrays = {
+            'mean': novelty.space.mean,
+            'axes': novelty.space.axes,
+            'points': novelty.points,
+            'quantiles': novelty.quantiles,
+            'elements': novelty.elements.astype(np.uint8),
+        }
+        return {name: torch.from_numpy(np.array(array, order='C')) for name, array in arrays.items()}
+
+    @classmethod
+    def from_parts(cls, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Calibration:
+        """Return what `describe` and `tensors` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing or does not fit.
+        """
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        novelty = Novelty(
+            Space(arrays['mean'], arrays['axes']),
+            arrays['points'],
+            arrays['quantiles'],
+            arrays['elements'].astype(bool),
+            frozenset(entry['prototypes']),
+        )
+        return cls(
+            errors={target: ErrorModel.from_dict(values) for target, values in entry['errors'].items()},
+            correlation=entry['correlation'],
+            novelty=novelty,
+            network=entry['network'],
+            n_pairs=entry['n_pairs'],
+            held_out=entry['held_out'],
+        )
