@@ -10,6 +10,7 @@ os.environ['AIIDA_PATH'] = tempfile.mkdtemp()
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
 
 from aiida.manage.configuration import Profile, load_profile
+from aiida.sphinxext import process as aiida_processes
 
 from aiida_cgcnn_elastic import __version__
 
@@ -23,6 +24,9 @@ load_profile(
     ),
     allow_switch=True,
 )
+
+# Every process has the same fifty inputs of metadata; `:hide-nondb-inputs:` does not know them by itself.
+aiida_processes._is_non_db = lambda port: getattr(port, 'non_db', False) or getattr(port, 'is_metadata', False)
 
 project = 'aiida-cgcnn-elastic'
 author = 'The aiida-cgcnn-elastic developers'
