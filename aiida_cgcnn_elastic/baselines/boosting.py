@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+
+from aiida_cgcnn_elastic.settings import Settings
 
 __all__ = ['BoostedTrees', 'Boosting', 'Stopped']
 
@@ -21,7 +23,7 @@ class Stopped(Exception):  # noqa: N818 - an event, not an error
 
 
 @dataclass(frozen=True)
-class Boosting:
+class Boosting(Settings):
     """A recipe for gradient boosting that minimises the absolute error.
 
     Attributes
@@ -48,38 +50,13 @@ class Boosting:
     n_bins: int = 64
     l2: float = 2.0
 
+    WHAT: ClassVar[str] = 'boosting'
+
     def __post_init__(self) -> None:
-        for name in ('n_trees', 'max_depth', 'min_crystals', 'n_bins'):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f'{name} of boosting is {value!r}; expected a whole number of at least 1')
-        for name, is_allowed, expected in (
-            ('learning_rate', lambda x: 0 < x <= 1, 'above 0 and up to 1'),
-            ('row_fraction', lambda x: 0 < x <= 1, 'above 0 and up to 1'),
-            ('column_fraction', lambda x: 0 < x <= 1, 'above 0 and up to 1'),
-            ('l2', lambda x: 0 <= x < float('inf'), 'from 0'),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not is_allowed(value):
-                raise ValueError(f'{name} of boosting is {value!r}; expected a number {expected}')
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Boosting:
-        """Return the recipe with these values, and the defaults where one is not given.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown or a value impossible.
-        """
-        allowed = [item.name for item in fields(cls)]
-        if unknown := sorted(set(values) - set(allowed)):
-            raise ValueError(f'unknown keys of boosting: {unknown}; allowed are {allowed}')
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        self._check_whole('n_trees', 'max_depth', 'min_crystals', 'n_bins')
+        fractions = ('learning_rate', 'row_fraction', 'column_fraction')
+        self._check_numbers(*fractions, is_allowed=lambda x: 0 < x <= 1, expected='above 0 and up to 1')
+        self._check_numbers('l2', is_allowed=lambda x: 0 <= x < float('inf'), expected='from 0')
 
 
 class BoostedTrees:

@@ -16,10 +16,12 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
@@ -47,7 +49,7 @@ CHECKPOINT_FOLDER = 'fine_tuning'
 
 
 @dataclasses.dataclass(frozen=True)
-class FineTuning:
+class FineTuning(Settings):
     """A recipe for fine-tuning; `docs/guide/training.md` says what the defaults were chosen by.
 
     Attributes
@@ -69,13 +71,14 @@ class FineTuning:
     loss: str = 'l1'
     folds: int = 5
 
+    WHAT: ClassVar[str] = 'a protocol for fine-tuning'
+
     def __post_init__(self) -> None:
-        if not isinstance(self.folds, int) or isinstance(self.folds, bool) or self.folds < 2:
-            raise ValueError(f'folds of the protocol is {self.folds!r}; expected a whole number of at least 2')
+        self._check_whole('folds', least=2)
         self.protocol(Protocol())
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FineTuning:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the recipe with these values, and the defaults where one is not given.
 
         Raises
@@ -83,14 +86,7 @@ class FineTuning:
         ValueError
             If a key is unknown (the message lists those there are) or a value impossible.
         """
-        allowed = [item.name for item in dataclasses.fields(cls)]
-        if unknown := sorted(set(values) - set(allowed)):
-            raise ValueError(f'unknown keys of a protocol for fine-tuning: {unknown}; allowed are {allowed}')
-        return cls(**{'name': 'custom', **values})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return dataclasses.asdict(self)
+        return super().from_dict({'name': 'custom', **values})
 
     def protocol(self, shape: Protocol) -> Protocol:
         """Return the recipe as that of a training of one network, which has the shape that another protocol says."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import N_NEIGHBORS, CrystalGraphs
 
@@ -18,7 +19,7 @@ __all__ = ['CGCNN', 'Architecture', 'Batch', 'GaussianExpansion']
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Settings):
     """What fixes the shape of a network and the graphs it takes. The defaults are the study's.
 
     Attributes
@@ -45,33 +46,12 @@ class Architecture:
     distance_width: float = 0.2
     n_neighbors: int = N_NEIGHBORS
 
+    WHAT: ClassVar[str] = 'the architecture'
+
     def __post_init__(self) -> None:
-        for name in ('n_targets', 'n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors'):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f'{name} of the architecture is {value!r}; expected a whole number of at least 1')
-        for name in ('max_distance', 'distance_step', 'distance_width'):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float('inf'):
-                raise ValueError(f'{name} of the architecture is {value!r}; expected a positive number')
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
-        """Return the architecture that `to_dict` wrote.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown or a value impossible.
-        """
-        allowed = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(allowed)):
-            raise ValueError(f'unknown keys of the architecture: {unknown}; allowed are {allowed}')
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        self._check_whole('n_targets', 'n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors')
+        distances = ('max_distance', 'distance_step', 'distance_width')
+        self._check_numbers(*distances, is_allowed=lambda x: 0 < x < float('inf'), expected='above 0')
 
 
 @dataclass(frozen=True)

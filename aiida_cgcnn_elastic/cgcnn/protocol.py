@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from aiida_cgcnn_elastic.baselines.boosting import Boosting
+from aiida_cgcnn_elastic.settings import Settings
 
 from .network import Architecture
 
@@ -22,7 +23,7 @@ _CHOICES = {
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(Settings):
     """A recipe for training. The defaults are the study's.
 
     Attributes
@@ -73,40 +74,25 @@ class Protocol:
     folds: int | None = None
     boosting: Boosting | None = None
 
+    WHAT: ClassVar[str] = 'the protocol'
+
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f'{name} of the protocol is {getattr(self, name)!r}; expected one of {choices}')
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f'name of the protocol is {self.name!r}; expected a text')
-        if not isinstance(self.joint_targets, bool):
-            raise ValueError(f'joint_targets of the protocol is {self.joint_targets!r}; expected true or false')
-        for name in ('epochs', 'batch_size'):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f'{name} of the protocol is {value!r}; expected a whole number of at least 1')
-        self._check_number('learning_rate', least=0, inclusive=False)
-        self._check_number('weight_decay', least=0, inclusive=True)
+            self._check(name, getattr(self, name) in choices, f'one of {choices}')
+        self._check('name', isinstance(self.name, str) and bool(self.name), 'a text')
+        self._check('joint_targets', isinstance(self.joint_targets, bool), 'true or false')
+        self._check_whole('epochs', 'batch_size')
+        self._check_numbers('learning_rate', is_allowed=lambda x: 0 < x < math.inf, expected='above 0')
+        self._check_numbers('weight_decay', is_allowed=lambda x: 0 <= x < math.inf, expected='from 0')
         if self.ema_decay is not None:
-            self._check_number('ema_decay', least=0, inclusive=True, below=1)
+            self._check_numbers('ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
         self.architecture(1)
         if (self.folds is None) != (self.boosting is None):
             raise ValueError('a protocol has either both of folds and boosting, or neither')
         if self.folds is not None:
-            if not isinstance(self.folds, int) or isinstance(self.folds, bool) or self.folds < 2:
-                raise ValueError(f'folds of the protocol is {self.folds!r}; expected a whole number of at least 2')
+            self._check_whole('folds', least=2)
             if self.keep != 'last' or not self.joint_targets:
                 raise ValueError("a cross-fitted protocol needs keep='last' and joint_targets=true")
-
-    def _check_number(self, name: str, *, least: float, inclusive: bool, below: float = math.inf) -> None:
-        """Raise ValueError where a number is out of its range."""
-        value = getattr(self, name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not (least <= value < below) or (value == least and not inclusive):
-            raise ValueError(
-                f'{name} of the protocol is {value!r}; expected a number {"from" if inclusive else "above"} {least}'
-                + (f' and below {below}' if below < math.inf else '')
-            )
 
     def architecture(self, n_targets: int) -> Architecture:
         """Return the architecture of a network with that many targets."""
@@ -143,9 +129,7 @@ class Protocol:
         ValueError
             If a key is unknown (the message lists those there are) or a value impossible.
         """
-        allowed = [*(item.name for item in fields(cls)), 'base']
-        if unknown := sorted(set(values) - set(allowed)):
-            raise ValueError(f'unknown keys of the protocol: {unknown}; allowed are {allowed}')
+        cls.check_keys(values, 'base')
         given = {'name': 'custom', **values}
         base = cls.from_name(given.pop('base', 'paper'))
         if isinstance(given.get('boosting'), Mapping):
@@ -154,7 +138,7 @@ class Protocol:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what only cross-fitted protocols have is left out of the others."""
-        values = asdict(self)
+        values = super().to_dict()
         return {name: value for name, value in values.items() if value is not None or name not in ('folds', 'boosting')}
 
 
