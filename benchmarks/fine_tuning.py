@@ -1,0 +1,74 @@
+"""What fine-tuning gives on crystals with an element that the parent has never seen: MAE in log10(GPa).
+
+Usage: python benchmarks/fine_tuning.py KVRH.json.gz GVRH.json.gz [--element N ...] [--crystals 40] [--draws 2]
+
+For each element a parent is trained without any crystal that has it, fine-tuned on some of these crystals, and tested
+on all others of them. Beside it stands the verdict of the cross-validation over the few crystals, which knows no other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from aiida_cgcnn_elastic.cgcnn.fine_tuning import FINE_TUNE, composition_groups, fine_tune, paired_comparison
+from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
+from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
+from aiida_cgcnn_elastic.cgcnn.training import Protocol, train
+from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
+from aiida_cgcnn_elastic.crystals.elements import element_features
+from aiida_cgcnn_elastic.crystals.sources import open_source, read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('paths', nargs='+', type=Path, help="matminer's dataset files")
+    parser.add_argument('--element', action='append', help='Symbols; default: N, B, H, Cl, C, Si')
+    parser.add_argument('--crystals', type=int, default=40, help='To fine-tune on.')
+    parser.add_argument('--draws', type=int, default=2)
+    parser.add_argument('--epochs', type=int, default=15, help='Of the parent, protocol fast.')
+    options = parser.parse_args()
+
+    table = read(open_source(options.paths)).table
+    graphs = build_graphs(*table.arrays())
+    targets = {name: table.column(name) for name in ('log10_k_vrh', 'log10_g_vrh')}
+    protocol = dataclasses.replace(Protocol.from_name('fast'), epochs=options.epochs)
+    crystal_of_atom = np.repeat(np.arange(len(graphs)), np.diff(graphs.atom_offsets))
+    ratios: dict[str, list[float]] = {name: [] for name in targets}
+    verdicts: Counter[tuple[str, str]] = Counter()
+    for symbol in options.element or ['N', 'B', 'H', 'Cl', 'C', 'Si']:
+        has_element = np.isin(np.arange(len(graphs)), crystal_of_atom[graphs.atomic_numbers == ATOMIC_NUMBERS[symbol]])
+        split = {'train': np.flatnonzero(~has_element)}
+        parent = train(graphs, targets, split, protocol, element_features(), seed=0).model
+        family = np.flatnonzero(has_element)
+        for draw in range(options.draws):
+            order = np.random.default_rng(draw).permutation(family)
+            few, others = order[: options.crystals], order[options.crystals :]
+            own = {name: values[few] for name, values in targets.items()}
+            result = fine_tune(parent, graphs.select(few), own, FINE_TUNE, seed=draw)
+            test = graphs.select(others)
+            before, after = predict_graphs([parent], test), predict_graphs([result.model], test)
+            for name, values in targets.items():
+                errors = [np.abs(predicted[name] - values[others]) for predicted in (before, after)]
+                truth = paired_comparison(*errors, composition_groups(test), seed=0)
+                judged = result.metrics[name]['fine_tuning']
+                ratios[name].append(truth['mae_after'] / truth['mae_before'])
+                verdicts[judged['verdict'], truth['verdict']] += 1
+                print(
+                    f'{symbol:2} {name} {len(others)} others: {truth["mae_before"]:.4f} -> {truth["mae_after"]:.4f} '
+                    f'{truth["verdict"]}; cross-validation: {judged["mae_before"]:.4f} -> {judged["mae_after"]:.4f} '
+                    f'({judged["low"]:+.4f} to {judged["high"]:+.4f}) {judged["verdict"]}',
+                    flush=True,
+                )
+    for name, values in ratios.items():
+        print(f'{name}: mean error after over before {np.mean(values):.3f}')
+    for (judged, truth), count in verdicts.most_common():
+        print(f'judged {judged!r}, in truth {truth!r}: {count}')
+
+
+if __name__ == '__main__':
+    main()
