@@ -138,11 +138,17 @@ class JobBars:
             self._finish(pk)
 
     def _jobs(self) -> list[CalcJobNode]:
+        """Return the jobs that have not ended; processes that have are not descended into, for a sweep has many."""
         from aiida import orm
 
-        if isinstance(self._process, orm.CalcJobNode):
-            return [self._process]
-        return [node for node in self._process.called_descendants if isinstance(node, orm.CalcJobNode)]
+        jobs, processes = [], [self._process]
+        while processes:
+            node = processes.pop()
+            if isinstance(node, orm.CalcJobNode):
+                jobs.append(node)
+            else:
+                processes += _running_children(node)
+        return jobs
 
     def _draw(self, pk: int, node: CalcJobNode, state: dict[str, Any]) -> None:
         if self._stages.get(pk) != state['stage']:
@@ -171,6 +177,20 @@ class JobBars:
             if bar.total is not None:
                 bar.update(bar.total - bar.n)
             bar.close()
+
+
+def _running_children(process: ProcessNode) -> list[ProcessNode]:
+    """Return the processes that a process has called and that have not ended."""
+    from aiida import orm
+    from aiida.engine import ProcessState
+
+    ended = [ProcessState.FINISHED.value, ProcessState.EXCEPTED.value, ProcessState.KILLED.value]
+    query = orm.QueryBuilder()
+    query.append(orm.ProcessNode, filters={'id': process.pk}, tag='process')
+    query.append(
+        orm.ProcessNode, with_incoming='process', filters={'attributes.process_state': {'!in': ended}}, project='*'
+    )
+    return query.all(flat=True)
 
 
 def read_progress(node: CalcJobNode) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from aiida_cgcnn_elastic.cli.import_commands import import_checkpoint
 from aiida_cgcnn_elastic.cli.process_commands import ingest, screen
 from aiida_cgcnn_elastic.cli.result_commands import candidates, predictions, show
 from aiida_cgcnn_elastic.cli.setup_commands import models, setup
+from aiida_cgcnn_elastic.cli.sweep_commands import sweep
 
 
 @click.group('aiida-cgcnn-elastic', cls=VerdiCommandGroup, context_settings={'help_option_names': ['-h', '--help']})
@@ -20,5 +21,5 @@ def main() -> None:
     """Predict elastic moduli of crystals, flag candidate hard materials, and find them again."""
 
 
-for command in (setup, models, import_checkpoint, ingest, screen, candidates, predictions, show):
+for command in (setup, models, import_checkpoint, ingest, screen, candidates, predictions, show, sweep):
     main.add_command(command)
