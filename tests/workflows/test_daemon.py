@@ -32,7 +32,7 @@ def environment(tmp_path):
     made = verdi(environment, 'presto', '--use-zeromq')
     assert made.returncode == 0, made.stdout + made.stderr
     yield environment
-    verdi(environment, 'daemon', 'stop', '--all')
+    verdi(environment, 'daemon', 'stop', '--all', '--timeout', '60')
 
 
 def test_screening_survives_a_killed_daemon(environment):
