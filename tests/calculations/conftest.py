@@ -7,26 +7,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from aiida.engine import run_get_node
 from aiida.orm import CalcJobNode, Dict
 
-from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
+from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
-from tests.conftest import FCC, ROCK_SALT
-
-TINY_PROTOCOL = {
-    'name': 'tiny',
-    'n_convolutions': 1,
-    'n_hidden': 1,
-    'atom_width': 8,
-    'hidden_width': 8,
-    'joint_targets': True,
-    'epochs': 3,
-    'batch_size': 16,
-}
+from tests.labelled import TINY_PROTOCOL, labelled_crystals
 
 
 @pytest.fixture
@@ -47,17 +35,8 @@ def run_job() -> Callable[..., CalcJobNode]:
 
 @pytest.fixture
 def labelled_set(aiida_profile) -> CrystalSetData:
-    """Return 60 rock-salt crystals that are the stiffer the smaller they are, as stored node."""
-    crystals = []
-    for i, cation in enumerate((3, 11, 19, 12, 20, 21, 22, 23, 24, 28, 40, 41)):
-        for j, anion in enumerate((8, 16, 9, 6, 7)):
-            edge = 4.0 + 0.1 * i + 0.2 * j
-            log_k = 2.6 - 0.2 * (edge - 4.0)
-            properties = {'log10_k_vrh': log_k, 'log10_g_vrh': log_k - 0.1, 'matbench_fold': (5 * i + j) % 5}
-            lattice = np.array(FCC) * edge
-            numbers = np.array([cation, anion], dtype=np.uint8)
-            crystals.append(Crystal(f'{cation}-{anion}', lattice, numbers, np.array(ROCK_SALT), properties))
-    return CrystalSetData.from_table(CrystalTable.from_crystals(crystals)).store()
+    """Return the labelled crystals as stored node."""
+    return CrystalSetData.from_table(CrystalTable.from_crystals(labelled_crystals())).store()
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
 from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
 from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
-from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
+from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
-from tests.calculations.conftest import TINY_PROTOCOL, with_another_width
-from tests.conftest import FCC, ROCK_SALT
+from tests.calculations.conftest import with_another_width
+from tests.labelled import TINY_PROTOCOL, rock_salt
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -215,11 +215,7 @@ def output_of(process_class: type) -> str:
 
 def many_crystals(n: int) -> CrystalSetData:
     """Return a stored set of rock-salt crystals with labels."""
-    numbers = np.array([12, 8], dtype=np.uint8)
-    labels = {'log10_k_vrh': 2.2, 'log10_g_vrh': 2.1}
-    crystals = [
-        Crystal(f'm{i}', (4 + 1e-4 * i) * np.array(FCC), numbers, np.array(ROCK_SALT), labels) for i in range(n)
-    ]
+    crystals = [rock_salt(f'm{i}', 'Mg', 'O', 4 + 1e-4 * i, log10_k_vrh=2.2, log10_g_vrh=2.1) for i in range(n)]
     return CrystalSetData.from_table(CrystalTable.from_crystals(crystals)).store()
 
 

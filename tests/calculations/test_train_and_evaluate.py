@@ -13,7 +13,7 @@ from aiida.orm import Dict
 from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
 from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
-from tests.calculations.conftest import TINY_PROTOCOL
+from tests.labelled import TINY_PROTOCOL
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

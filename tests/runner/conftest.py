@@ -12,55 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
-from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
+from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.runner.main import main
+from tests.labelled import TINY_PROTOCOL, labelled_crystals, rock_salt
 
 EXECUTABLE = Path(sys.executable).with_name('cgcnn-elastic')
-FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-TINY = {
-    'name': 'tiny',
-    'n_convolutions': 1,
-    'n_hidden': 1,
-    'atom_width': 8,
-    'hidden_width': 8,
-    'joint_targets': True,
-    'epochs': 3,
-    'batch_size': 16,
-}
-
-
-def rock_salt(material_id: str, cation: str, anion: str, edge: float, **properties: Any) -> Crystal:
-    """Return a primitive rock-salt cell; `edge` is the cubic lattice constant in Angstrom."""
-    numbers = [ATOMIC_NUMBERS[cation], ATOMIC_NUMBERS[anion]]
-    return Crystal(material_id, edge * FCC, np.array(numbers), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), properties)
-
-
-def labelled_crystals() -> list[Crystal]:
-    """Return 60 crystals that are the stiffer the smaller they are, with labels, a gap (some unknown) and a fold."""
-    crystals = []
-    for row, cation in enumerate(['Li', 'Na', 'K', 'Mg', 'Ca', 'Sc', 'Ti', 'V', 'Cr', 'Ni', 'U', 'Tc']):
-        for column, anion in enumerate(['O', 'S', 'F', 'C', 'N']):
-            edge = 4.0 + 0.1 * row + 0.2 * column
-            k = 2.6 - 0.2 * (edge - 4.0)
-            number = 5 * row + column
-            crystals.append(
-                rock_salt(
-                    f'{number}e{number}',
-                    cation,
-                    anion,
-                    edge,
-                    log10_k_vrh=k,
-                    log10_g_vrh=k - 0.1 - 0.02 * column,
-                    band_gap=None if number % 10 == 0 else 0.1 * number,
-                    matbench_fold=number % 5,
-                )
-            )
-    return crystals
 
 
 @dataclass
@@ -93,7 +52,7 @@ def many_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def protocol_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a JSON file of a protocol that trains in a moment."""
     path = tmp_path_factory.mktemp('protocol') / 'tiny.json'
-    path.write_text(json.dumps(TINY))
+    path.write_text(json.dumps(TINY_PROTOCOL))
     return path
 
 

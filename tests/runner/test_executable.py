@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from aiida_cgcnn_elastic.runner.status import Status
+from tests.labelled import TINY_PROTOCOL
 
-from .conftest import TINY, start
+from .conftest import start
 
 
 def wait_for(is_there: Callable[[], bool], process: subprocess.Popen) -> None:
@@ -33,7 +34,7 @@ def n_parts(output: Path) -> int:
 def long_protocol(tmp_path: Path) -> Path:
     """Return a protocol of more epochs than a test waits for, of which every second is kept apart."""
     path = tmp_path / 'long.json'
-    path.write_text(json.dumps({**TINY, 'name': 'long', 'epochs': 120}))
+    path.write_text(json.dumps({**TINY_PROTOCOL, 'name': 'long', 'epochs': 120}))
     return path
 
 
@@ -168,7 +169,7 @@ def test_settings_invalid(execute: Callable, tmp_path: Path, crystals_file: Path
 
 def test_diverged(execute: Callable, tmp_path: Path, crystals_file: Path) -> None:
     protocol = tmp_path / 'wild.json'
-    protocol.write_text(json.dumps({**TINY, 'learning_rate': 1e30}))
+    protocol.write_text(json.dumps({**TINY_PROTOCOL, 'learning_rate': 1e30}))
     done = execute('train', crystals_file, '--protocol', protocol, '--output', tmp_path / 'model')
     assert done.status == Status.DIVERGED, done.output
     assert 'learning rate' in done.report['message']
@@ -176,7 +177,7 @@ def test_diverged(execute: Callable, tmp_path: Path, crystals_file: Path) -> Non
 
 def test_out_of_memory(execute: Callable, tmp_path: Path, crystals_file: Path) -> None:
     protocol = tmp_path / 'huge.json'
-    protocol.write_text(json.dumps({**TINY, 'n_hidden': 2, 'hidden_width': 4_000_000}))  # 64 TB of weights
+    protocol.write_text(json.dumps({**TINY_PROTOCOL, 'n_hidden': 2, 'hidden_width': 4_000_000}))  # 64 TB of weights
     done = execute('train', crystals_file, '--protocol', protocol, '--output', tmp_path / 'model')
     assert done.status == Status.OUT_OF_MEMORY, done.output
     assert done.report['status'] == 'out_of_memory'

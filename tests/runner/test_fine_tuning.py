@@ -13,8 +13,7 @@ import pytest
 
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals import CrystalTable
-
-from .conftest import labelled_crystals, rock_salt
+from tests.labelled import labelled_crystals, rock_salt
 
 RECIPE = {'name': 'tiny', 'epochs': 20, 'learning_rate': 0.03, 'folds': 3}
 

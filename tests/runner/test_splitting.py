@@ -8,8 +8,7 @@ from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.runner.run import RunFailed
 from aiida_cgcnn_elastic.runner.splitting import check_split, split_crystals
 from aiida_cgcnn_elastic.runner.status import Status
-
-from .conftest import labelled_crystals
+from tests.labelled import labelled_crystals
 
 TABLE = CrystalTable.from_crystals(labelled_crystals())
 

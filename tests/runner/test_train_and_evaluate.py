@@ -14,8 +14,7 @@ import pytest
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.runner.predictions import write_table
-
-from .conftest import TINY, labelled_crystals, rock_salt
+from tests.labelled import TINY_PROTOCOL, labelled_crystals, rock_salt
 
 
 def test_what_a_training_leaves(invoke: Callable, tmp_path: Path, crystals_file: Path, protocol_file: Path) -> None:
@@ -38,7 +37,7 @@ def test_what_a_training_leaves(invoke: Callable, tmp_path: Path, crystals_file:
         'train': None,
     }
     assert card['seed'] == 7
-    assert card['protocol']['epochs'] == TINY['epochs']
+    assert card['protocol']['epochs'] == TINY_PROTOCOL['epochs']
     assert card['versions']['torch']
 
     predictions = pq.read_table(tmp_path / 'model' / 'predictions.parquet')
@@ -162,7 +161,12 @@ def test_evaluate_needs_one_thing_or_the_other(
 
 def test_a_blend_is_trained_stopped_and_used(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
     protocol = tmp_path / 'protocol.json'
-    recipe = {**TINY, 'keep': 'last', 'folds': 2, 'boosting': {'n_trees': 20, 'max_depth': 2, 'learning_rate': 0.3}}
+    recipe = {
+        **TINY_PROTOCOL,
+        'keep': 'last',
+        'folds': 2,
+        'boosting': {'n_trees': 20, 'max_depth': 2, 'learning_rate': 0.3},
+    }
     protocol.write_text(json.dumps(recipe))
     options = [crystals_file, '--protocol', protocol]
     stopped = invoke('train', *options, '--output', tmp_path / 'a', '--max-seconds', 1e-3)
@@ -183,4 +187,41 @@ def test_a_blend_is_trained_stopped_and_used(invoke: Callable, tmp_path: Path, c
 
     predicted = invoke('predict', crystals_file, '--model', tmp_path / 'a', '--output', tmp_path / 'out.parquet')
     assert predicted.status == 0, predicted.output
-    assert pq.read_table(tmp_path / 'out.parquet').column('log10_k_vrh_std').null_count == 0
+    table = pq.read_table(tmp_path / 'out.parquet')
+    for column in ('log10_k_vrh_std', 'log10_g_vrh_low', 'hardness_chen_high', 'p_candidate', 'novelty'):
+        assert table.column(column).null_count == 0, column
+    learned = set(kept['material_id'])
+    novelty = dict(zip(table.column('material_id').to_pylist(), table.column('novelty').to_pylist(), strict=True))
+    assert {value for material_id, value in novelty.items() if material_id in learned} == {0.0}
+    assert max(novelty.values()) > 0
+
+
+def test_what_is_known_of_errors_depends_on_the_protocol(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
+    """Calibrated where the validation part decided nothing and is large enough; the card says which, or why not."""
+    protocol, split = tmp_path / 'protocol.json', tmp_path / 'split.json'
+    known = {}
+    for keep, folds, said in (('last', [2, 3, 4], 'decided nothing'), ('last', [4], 'too few'), ('best', [4], 'chose')):
+        protocol.write_text(json.dumps({**TINY, 'keep': keep}))
+        split.write_text(json.dumps({'method': 'column', 'column': 'matbench_fold', 'test': [], 'validation': folds}))
+        folder, output = tmp_path / f'{keep}{len(folds)}', tmp_path / 'out.parquet'
+        options = ['--protocol', protocol, '--split', split, '--output', folder]
+        done = invoke('train', crystals_file, *options)
+        assert done.status == 0, done.output
+        assert said in ElasticModel.load(folder).card['training'][0]['calibration']
+        assert invoke('predict', crystals_file, '--model', folder, '--output', output).status == 0
+        table = pq.read_table(output)
+        known[folder.name] = len(table) - table.column('log10_k_vrh_std').null_count
+        if keep == 'last' and len(folds) == 3:
+            frame = table.to_pandas()
+            is_train = frame['matbench_fold'] < 2
+            assert (frame['novelty'][is_train] == 0).all()
+            assert frame['novelty'][~is_train].max() == pytest.approx(1, abs=1e-3)
+            # Evenly spaced rows are in every fold, so no element is new; none of the 36 is farther than all.
+            assert set(frame['novelty_reason'].dropna()) <= {'far'}
+    assert known == {'last3': 60, 'last1': 0, 'best1': 0}
+    # A calibration says nothing of a model that is averaged with another.
+    two = ['--model', tmp_path / 'last3', '--model', tmp_path / 'last1']
+    assert invoke('predict', crystals_file, *two, '--output', tmp_path / 'two.parquet').status == 0
+    table = pq.read_table(tmp_path / 'two.parquet')
+    assert table.column('p_candidate').null_count == 60
+    assert table.column('log10_k_vrh_spread').null_count == 0
