@@ -88,7 +88,7 @@ def parameter_effects(
             middle = number * (len(tick_values) + 1) + (len(tick_values) - 1) / 2
             axis.text(middle, -0.15, value_label(group), transform=axis.get_xaxis_transform(), ha='center', va='top')
     figure.supxlabel(f'{parameter_label(ticks)} (small) and {parameter_label(groups)} (large)', fontsize='medium')
-    figure.legend(handles=_legend(), loc='outside lower center', ncols=5, frameon=False)
+    figure.legend(handles=_legend(), loc='outside upper center', ncols=5, frameon=False)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Run a sweep of three trainings and print what came of it; with `kill`, be killed as the second begins.
+"""Run a sweep of two trainings and print what came of it; with `kill`, be killed as the second begins.
 
 Run by `verdi run` in a profile of its own; see test_sweep.py.
 """
@@ -52,7 +52,7 @@ builder = SweepWorkChain.get_builder_from_protocol(
         'max_concurrent': 1,
         'member': {'train': {'parameters': {'protocol': {'atom_width': 8, 'hidden_width': 8}}}},
     },
-    grid={'epochs': [1, 2, 3]},
+    grid={'epochs': [1, 2]},
 )
 node = launch(builder)
 

@@ -189,7 +189,7 @@ def test_sweep_without_a_finished_member_fails_with_the_first_reason(logging_cod
 
 
 def test_killed_sweep_goes_on_with_what_had_finished(tmp_path):
-    """The executable kills its sweep when the second of three trainings begins."""
+    """The executable kills its sweep when the second of two trainings begins."""
     environment = {**os.environ, 'AIIDA_PATH': str(tmp_path), 'OMP_NUM_THREADS': '1'}
 
     def verdi(*arguments: str) -> subprocess.CompletedProcess:
@@ -203,7 +203,7 @@ def test_killed_sweep_goes_on_with_what_had_finished(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome['exit_status'] == 0
-    assert outcome['n_members'] == outcome['n_finished'] == 3
+    assert outcome['n_members'] == outcome['n_finished'] == 2
     assert outcome['n_reused'] == 1
     assert '1 of them reused' in outcome['reports']
     # The killed sweep can still be looked at.
