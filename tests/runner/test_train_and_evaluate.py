@@ -201,7 +201,7 @@ def test_what_is_known_of_errors_depends_on_the_protocol(invoke: Callable, tmp_p
     protocol, split = tmp_path / 'protocol.json', tmp_path / 'split.json'
     known = {}
     for keep, folds, said in (('last', [2, 3, 4], 'decided nothing'), ('last', [4], 'too few'), ('best', [4], 'chose')):
-        protocol.write_text(json.dumps({**TINY, 'keep': keep}))
+        protocol.write_text(json.dumps({**TINY_PROTOCOL, 'keep': keep}))
         split.write_text(json.dumps({'method': 'column', 'column': 'matbench_fold', 'test': [], 'validation': folds}))
         folder, output = tmp_path / f'{keep}{len(folds)}', tmp_path / 'out.parquet'
         options = ['--protocol', protocol, '--split', split, '--output', folder]
