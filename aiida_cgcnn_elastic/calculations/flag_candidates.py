@@ -74,9 +74,12 @@ def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> di
 
     hardness = [float(result.hardness[row]) for row in result.order]
     screening = None if label is None else label.value
+    probabilities = [_known(result.p_candidate[row]) for row in result.order]
     extras = [
-        _extra(rank, record, screening, crystal, checked.hardness_law, value)
-        for rank, (record, crystal, value) in enumerate(zip(records, crystals, hardness, strict=True), start=1)
+        _extra(rank, record, screening, crystal, checked.hardness_law, value, probability)
+        for rank, (record, crystal, value, probability) in enumerate(
+            zip(records, crystals, hardness, probabilities, strict=True), start=1
+        )
     ]
     pks = store_outputs(
         StructureData,
@@ -155,8 +158,12 @@ def _extra(
     crystal: Crystal,
     hardness_law: str,
     hardness: float,
+    p_candidate: float | None,
 ) -> dict[str, Any]:
-    """Return what a candidate's extra holds: everything of the record, and its place in the screening."""
+    """Return what a candidate's extra holds: everything of the record, and its place in the screening.
+
+    The record's `p_candidate` is about the default thresholds, the extra's about those of the screening.
+    """
     values = record.get_dict()
     if values.get('space_group_number') is None:
         values['space_group_number'] = _space_group_number(crystal)
@@ -166,8 +173,14 @@ def _extra(
         'prediction_uuid': record.uuid,
         'hardness': float(f'{hardness:.14g}'),
         'hardness_law': hardness_law,
+        'p_candidate': p_candidate,
     }
     return {**values, **place}
+
+
+def _known(value: float) -> float | None:
+    """Return a number as AiiDA stores it, None where it is not known."""
+    return None if value != value else float(f'{value:.14g}')
 
 
 def _space_group_number(crystal: Crystal) -> int | None:
@@ -194,7 +207,10 @@ def _ranking(n_predictions: int, result: Any, criteria: Any, extras: list[dict[s
     uuid_of = (
         dict(QueryBuilder().append(Node, filters={'id': {'in': pks}}, project=['id', 'uuid']).all()) if pks else {}
     )
-    shown = ('rank', 'material_id', 'formula', 'log10_k_vrh', 'log10_g_vrh', 'hardness', 'prediction_uuid')
+    shown = (
+        *('rank', 'material_id', 'formula', 'log10_k_vrh', 'log10_g_vrh', 'log10_k_vrh_std', 'log10_g_vrh_std'),
+        *('hardness', 'p_candidate', 'novelty', 'prediction_uuid'),
+    )
     return Dict(
         {
             'n_predictions': n_predictions,

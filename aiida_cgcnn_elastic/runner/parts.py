@@ -16,7 +16,7 @@ from aiida_cgcnn_elastic.runner.files import replacing, write_json
 from aiida_cgcnn_elastic.runner.run import RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
-Predicted = dict[str, NDArray[np.float64]]
+Predicted = dict[str, NDArray[Any]]
 
 
 class Parts:

@@ -57,9 +57,11 @@ def predict(
 ) -> None:
     """Predict K and G of CRYSTALS (any files or folders that a source reads), in the order of the input.
 
-    Without --criteria every crystal is predicted. Only the filters among the criteria (elements, band gap, energy above
-    hull, number of atoms) are used here; thresholds on what is predicted belong to a screening. A criteria file that
-    does not name a preset starts from the default, which excludes radioactive elements.
+    Without --criteria every crystal is predicted. Of the criteria, the filters (elements, band gap, energy above hull,
+    number of atoms) decide what is predicted. The column p_candidate says how probable it is that K, G and hardness
+    reach the thresholds, those of the default where the criteria have none; which crystals are candidates is a
+    screening's to say. A criteria file that does not name a preset starts from the default, which excludes radioactive
+    elements.
 
     What is predicted is saved in the folder OUTPUT.parts while the run goes on; --resume continues from there.
     """
@@ -73,9 +75,13 @@ def predict(
         write_rejections,
     )
     from aiida_cgcnn_elastic.runner.settings import read_criteria
+    from aiida_cgcnn_elastic.screening import DEFAULT
 
-    criteria = read_criteria(criteria_file).filters()
-    run.report['criteria'] = criteria.to_dict()
+    given = read_criteria(criteria_file)
+    criteria = given.filters()
+    # The jobs of a screening are given filters only, so that their predictions serve any thresholds.
+    thresholds = given if given.has_thresholds else DEFAULT
+    run.report |= {'criteria': criteria.to_dict(), 'p_candidate': thresholds.thresholds().to_dict()}
     options = parse_source_options(source_options)
     models = load_models(run, model_names)
     result = read_crystals(run, crystals, source, options)
@@ -89,7 +95,7 @@ def predict(
         kept = result.table if is_kept.all() else result.table.select(is_kept)
     predicted, parts = predict_in_parts(run, models, kept, NetworkSettings(**network), output)
     with run.stage('write'):
-        table = prediction_table(predicted, known.filter(is_kept))
+        table = prediction_table(predicted, known.filter(is_kept), thresholds)
         _check_counts(run, table.num_rows)
         write_table(output, table)
     parts.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,12 @@ from aiida_cgcnn_elastic.elasticity import derived_columns
 from aiida_cgcnn_elastic.runner.files import replacing
 from aiida_cgcnn_elastic.runner.run import RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.screening import DEFAULT, Criteria, candidate_probability
+from aiida_cgcnn_elastic.screening.probability import UNCERTAIN
+from aiida_cgcnn_elastic.uncertainty import hardness_interval
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
+UNCERTAINTIES = ('std', 'low', 'high', 'spread')
 REFERENCE = '_reference'
 KNOWN_FIRST = (
     'formula',
@@ -34,16 +39,18 @@ KNOWN_FIRST = (
 ROW_GROUP_SIZE = 65_536
 
 
-def prediction_table(predicted: Mapping[str, NDArray[np.float64]], known: pa.Table) -> pa.Table:
+def prediction_table(predicted: Mapping[str, NDArray[Any]], known: pa.Table, criteria: Criteria = DEFAULT) -> pa.Table:
     """Return the prediction table of m crystals.
 
     Parameters
     ----------
     predicted : mapping of arrays of shape (m,)
-        `log10_k_vrh`, `log10_g_vrh` and their `_std`; what no model predicts is absent and becomes null.
+        As `cgcnn.inference.predict` returns; what no model predicts, or is sure of, is absent and becomes null.
     known : pyarrow.Table
         `CrystalTable.describe()` of the same crystals. A property with the name of a predicted or derived column is a
         reference value: its name gets `_reference` appended.
+    criteria : Criteria
+        Whose thresholds `p_candidate` is about.
 
     Raises
     ------
@@ -52,10 +59,18 @@ def prediction_table(predicted: Mapping[str, NDArray[np.float64]], known: pa.Tab
     """
     nothing = np.full(known.num_rows, np.nan)
     values = {target: predicted.get(target, nothing) for target in TARGETS}
-    values |= {f'{target}_std': predicted.get(f'{target}_std', nothing) for target in TARGETS}
+    names_of = [f'{target}_{kind}' for kind in UNCERTAINTIES for target in TARGETS]
+    values |= {name: predicted.get(name, nothing) for name in names_of}
     values |= derived_columns(*(values[target] for target in TARGETS))
+    values['log10_k_g_correlation'] = predicted.get('log10_k_g_correlation', nothing)
+    ends = hardness_interval(*(values[name] for name in UNCERTAIN), law='chen')
+    values['hardness_chen_low'], values['hardness_chen_high'] = ends
+    values['p_candidate'] = candidate_probability(values, criteria)
+    values['novelty'] = predicted.get('novelty', nothing)
     columns: dict[str, pa.ChunkedArray | pa.Array] = {'material_id': known.column('material_id')}
     columns |= {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}
+    reasons = predicted.get('novelty_reason', np.full(known.num_rows, ''))
+    columns['novelty_reason'] = pa.array([str(reason) or None for reason in reasons], pa.string())
 
     names = [name for name in known.column_names if name != 'material_id']
     renamed = {name: name + REFERENCE if name in columns else name for name in names}
@@ -91,7 +106,11 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         if path.suffix.lower() == '.csv':
-            as_text = pyarrow.csv.ConvertOptions(column_types={'material_id': pa.string(), 'elements': pa.string()})
+            as_text = pyarrow.csv.ConvertOptions(
+                column_types={name: pa.string() for name in ('material_id', 'elements', 'novelty_reason')},
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            )
             table = pyarrow.csv.read_csv(path, convert_options=as_text)
             return _with_lists(table)
         return pyarrow.parquet.read_table(path)

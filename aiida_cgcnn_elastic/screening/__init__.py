@@ -3,6 +3,7 @@
 from aiida_cgcnn_elastic.screening.criteria import DEFAULT, PRESETS, Criteria, CriteriaError
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
 from aiida_cgcnn_elastic.screening.flags import FlagResult, flag
+from aiida_cgcnn_elastic.screening.probability import candidate_probability
 from aiida_cgcnn_elastic.screening.reasons import REASONS, describe
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     'Criteria',
     'CriteriaError',
     'FlagResult',
+    'candidate_probability',
     'describe',
     'exclusions',
     'flag',

@@ -46,6 +46,11 @@ class Criteria:
         Number of atoms in the cell, ends included.
     max_candidates : int, optional
         Only so many of the best are candidates.
+    min_p_candidate : float, optional
+        Least probability that K, G and hardness reach the thresholds above, instead of asking that the predictions
+        themselves reach them. Nothing passes whose probability is not known.
+    max_novelty : float, optional
+        From 0 to 1. Nothing passes whose novelty is not known.
     """
 
     min_log10_k_vrh: float | None = None
@@ -63,6 +68,8 @@ class Criteria:
     min_atoms: int | None = None
     max_atoms: int | None = None
     max_candidates: int | None = None
+    min_p_candidate: float | None = None
+    max_novelty: float | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Criteria:
@@ -107,8 +114,13 @@ class Criteria:
         return dataclasses.replace(Criteria(), **{key: getattr(self, key) for key in FILTER_KEYS})
 
     def thresholds(self) -> Criteria:
-        """Return only what needs a prediction: moduli, hardness and the number of candidates."""
+        """Return only what needs a prediction: moduli, hardness, how sure they are, and the number of candidates."""
         return dataclasses.replace(Criteria(), **{key: getattr(self, key) for key in THRESHOLD_KEYS})
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether anything is asked of predicted moduli or hardness."""
+        return any(value is not None for value in (self.min_log10_k_vrh, self.min_log10_g_vrh, self.min_hardness))
 
     def _check_that_something_can_pass(self) -> None:
         for low, high in (('min_band_gap', 'max_band_gap'), ('min_atoms', 'max_atoms')):
@@ -143,6 +155,8 @@ THRESHOLD_KEYS: tuple[str, ...] = (
     'min_hardness',
     'hardness_law',
     'max_candidates',
+    'min_p_candidate',
+    'max_novelty',
 )
 KEYS: tuple[str, ...] = ('preset', *(field.name for field in dataclasses.fields(Criteria)))
 """Every key that a dictionary of criteria may have."""
@@ -195,6 +209,8 @@ def _checked(key: str, value: Any) -> Any:
             f'{key} is the log10 of a modulus in GPa and lies between {_LOG10_BOUNDS[0]} and {_LOG10_BOUNDS[1]} '
             f'(100 GPa is 2.0), not {number}'
         )
+    if key in ('min_p_candidate', 'max_novelty') and not 0 <= number <= 1:
+        raise CriteriaError(f'{key} lies between 0 and 1, not {number}')
     return number
 
 
@@ -216,7 +232,9 @@ def _symbols(key: str, value: Any) -> tuple[str, ...]:
     symbols = list(value)
     wrong = [symbol for symbol in symbols if symbol not in SYMBOLS]
     if wrong:
-        raise CriteriaError(f'{key}: {_listed(map(repr, wrong))} not among the elements; symbols are written H, He, ... Og')
+        raise CriteriaError(
+            f'{key}: {_listed(map(repr, wrong))} not among the elements; symbols are written H, He, ... Og'
+        )
     if not symbols and key == 'allowed_elements':
         raise CriteriaError(
             'allowed_elements is empty: nothing can pass; leave the key out, or null, to allow all elements'

@@ -13,6 +13,7 @@ from aiida_cgcnn_elastic.screening import reasons
 from aiida_cgcnn_elastic.screening.columns import Columns, arrow_column, float_column, n_rows, required
 from aiida_cgcnn_elastic.screening.criteria import Criteria
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
+from aiida_cgcnn_elastic.screening.probability import candidate_probability
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class FlagResult:
         Why a row is no candidate (the first that applies, in the order of `reasons.REASONS`); `None` for candidates.
     hardness : float array of shape (m,)
         By the law of the criteria, in GPa; NaN without a usable prediction.
+    p_candidate : float array of shape (m,)
+        Probability that K, G and hardness reach the thresholds; NaN where the errors are not known.
     failed : dict
         How many rows each reason took away: `m == n_candidates + sum(failed.values())`.
     kept_unknown : dict
@@ -39,6 +42,7 @@ class FlagResult:
     order: NDArray[np.intp]
     reasons: NDArray[np.object_]
     hardness: NDArray[np.float64]
+    p_candidate: NDArray[np.float64]
     failed: dict[str, int]
     kept_unknown: dict[str, int]
 
@@ -52,8 +56,9 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
     """Flag and rank the candidates of a prediction table.
 
     Both parts of the criteria are applied: the filters (so that a table predicted with looser ones can be flagged with
-    stricter ones), then the thresholds on log10 K, log10 G and hardness. Rows without a finite prediction of both
-    moduli are never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest
+    stricter ones), then the thresholds on log10 K, log10 G and hardness, or, where the criteria have `min_p_candidate`,
+    that on the probability to reach them, then that on novelty. Rows without a finite prediction of both moduli are
+    never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest
     first, then by `material_id`.
 
     Parameters
@@ -79,12 +84,17 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
 
     why = exclusions(predictions, criteria)
     rules = [(reasons.NO_PREDICTION, ~np.isfinite(hardness))]
-    if criteria.min_log10_k_vrh is not None:
-        rules.append((reasons.LOG10_K_VRH_TOO_LOW, log10_k < criteria.min_log10_k_vrh))
-    if criteria.min_log10_g_vrh is not None:
-        rules.append((reasons.LOG10_G_VRH_TOO_LOW, log10_g < criteria.min_log10_g_vrh))
-    if criteria.min_hardness is not None:
-        rules.append((reasons.HARDNESS_TOO_LOW, hardness < criteria.min_hardness))
+    p_candidate = candidate_probability(predictions, criteria)
+    if criteria.min_p_candidate is not None:
+        rules.append((reasons.P_CANDIDATE_UNKNOWN, np.isnan(p_candidate)))
+        rules.append((reasons.P_CANDIDATE_TOO_LOW, p_candidate < criteria.min_p_candidate))
+    else:
+        rules += _point_rules(log10_k, log10_g, hardness, criteria)
+    if criteria.max_novelty is not None:
+        novelty = float_column(predictions, 'novelty')
+        novelty = np.full(len(hardness), np.nan) if novelty is None else novelty
+        rules.append((reasons.NOVELTY_UNKNOWN, np.isnan(novelty)))
+        rules.append((reasons.NOVELTY_TOO_HIGH, novelty > criteria.max_novelty))
     is_candidate = np.array([reason is None for reason in why], dtype=bool)
     for reason, applies in rules:
         why[is_candidate & applies] = reason
@@ -105,6 +115,21 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         order=order,
         reasons=why,
         hardness=hardness,
+        p_candidate=p_candidate,
         failed={reason: failed[reason] for reason in reasons.REASONS if reason in failed},
         kept_unknown={name: int((mask & is_candidate).sum()) for name, mask in unknown.items()},
     )
+
+
+def _point_rules(
+    log10_k: NDArray[np.float64], log10_g: NDArray[np.float64], hardness: NDArray[np.float64], criteria: Criteria
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return what the thresholds take away by the predictions themselves."""
+    rules = []
+    if criteria.min_log10_k_vrh is not None:
+        rules.append((reasons.LOG10_K_VRH_TOO_LOW, log10_k < criteria.min_log10_k_vrh))
+    if criteria.min_log10_g_vrh is not None:
+        rules.append((reasons.LOG10_G_VRH_TOO_LOW, log10_g < criteria.min_log10_g_vrh))
+    if criteria.min_hardness is not None:
+        rules.append((reasons.HARDNESS_TOO_LOW, hardness < criteria.min_hardness))
+    return rules

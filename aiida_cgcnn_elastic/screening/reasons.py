@@ -18,6 +18,10 @@ NO_PREDICTION = 'no_prediction'
 LOG10_K_VRH_TOO_LOW = 'log10_k_vrh_too_low'
 LOG10_G_VRH_TOO_LOW = 'log10_g_vrh_too_low'
 HARDNESS_TOO_LOW = 'hardness_too_low'
+P_CANDIDATE_UNKNOWN = 'p_candidate_unknown'
+P_CANDIDATE_TOO_LOW = 'p_candidate_too_low'
+NOVELTY_UNKNOWN = 'novelty_unknown'
+NOVELTY_TOO_HIGH = 'novelty_too_high'
 BEYOND_MAX_CANDIDATES = 'beyond_max_candidates'
 
 _TEXTS = {
@@ -35,6 +39,10 @@ _TEXTS = {
     LOG10_K_VRH_TOO_LOW: 'predicted log10 K below {min_log10_k_vrh}',
     LOG10_G_VRH_TOO_LOW: 'predicted log10 G below {min_log10_g_vrh}',
     HARDNESS_TOO_LOW: 'hardness ({hardness_law}) below {min_hardness} GPa',
+    P_CANDIDATE_UNKNOWN: 'the model is not calibrated, so no probability to pass is known',
+    P_CANDIDATE_TOO_LOW: 'probability to pass below {min_p_candidate}',
+    NOVELTY_UNKNOWN: 'the model is not calibrated, so no novelty is known',
+    NOVELTY_TOO_HIGH: 'novelty above {max_novelty}',
     BEYOND_MAX_CANDIDATES: 'not among the best {max_candidates}',
 }
 

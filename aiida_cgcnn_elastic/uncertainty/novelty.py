@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 DIMENSIONS = 16
+LEAST_SPREAD = 1e-3
+"""Of the largest: what varies less is lost in float32."""
 N_QUANTILES = 201
 FAR = 0.95
 """A novelty above this is worth a word."""
@@ -53,7 +55,7 @@ class Space:
         mean = latents.mean(axis=0, dtype=np.float64)
         _, values, vectors = np.linalg.svd(latents - mean, full_matrices=False)
         spreads = values / np.sqrt(len(latents))
-        n_kept = min(DIMENSIONS, int((spreads > 1e-6 * max(spreads[0], 1e-12)).sum()) or 1)
+        n_kept = min(DIMENSIONS, int((spreads > LEAST_SPREAD * max(spreads[0], 1e-12)).sum()) or 1)
         axes = vectors[:n_kept].T / np.maximum(spreads[:n_kept], 1e-12)
         # The sign of a component is a matter of the library.
         axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_kept)])

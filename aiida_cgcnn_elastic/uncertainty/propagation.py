@@ -44,7 +44,7 @@ def rank_correlation(first: Values, second: Values) -> float:
 
 
 def hardness_interval(
-    log10_k: Values, log10_g: Values, std_k: Values, std_g: Values, correlation: Values, law: str = 'chen'
+    log10_k: Values, log10_g: Values, std_k: Values, std_g: Values, correlation: Values, *, law: str
 ) -> tuple[Values, Values]:
     """Return the ends of the central 90 % interval of the hardness of ``m`` crystals, GPa, each of shape (m,).
 
@@ -60,7 +60,7 @@ def hardness_interval(
     slope_k, slope_g = POWER_LAWS[law]
     along_k = slope_k * std_k**2 + slope_g * correlation * std_k * std_g
     along_g = slope_g * std_g**2 + slope_k * correlation * std_k * std_g
-    std = np.sqrt(slope_k * along_k + slope_g * along_g)
+    std = np.sqrt(np.maximum(slope_k * along_k + slope_g * along_g, 0))
     # The most probable moduli with that hardness; any others on the same straight line would do.
     with np.errstate(invalid='ignore', divide='ignore'):
         shift_k, shift_g = (np.where(std > 0, Z * along / std, 0.0) for along in (along_k, along_g))

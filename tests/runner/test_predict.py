@@ -72,8 +72,8 @@ def test_models_of_one_target_are_averaged(invoke: Callable, tmp_path: Path, cry
     assert invoke('predict', crystals_file, '--model', model, '--output', once).status == 0
     assert invoke('predict', crystals_file, '--model', model, '--model', model, '--output', twice).status == 0
     a, b = pq.read_table(once), pq.read_table(twice)
-    assert a['log10_k_vrh_std'].null_count == len(a)
-    assert b['log10_k_vrh_std'].to_pylist() == [0.0] * len(b)
+    assert a['log10_k_vrh_spread'].null_count == len(a)
+    assert b['log10_k_vrh_spread'].to_pylist() == [0.0] * len(b)
     np.testing.assert_allclose(a['log10_k_vrh'].to_numpy(), b['log10_k_vrh'].to_numpy())
 
 

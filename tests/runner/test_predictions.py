@@ -12,6 +12,7 @@ from aiida_cgcnn_elastic.elasticity import LAWS
 from aiida_cgcnn_elastic.runner.predictions import prediction_table, read_table, write_table
 from aiida_cgcnn_elastic.runner.run import RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.screening import Criteria
 
 KNOWN = pa.table(
     {
@@ -40,12 +41,24 @@ def test_columns_in_the_agreed_order() -> None:
         'log10_g_vrh',
         'log10_k_vrh_std',
         'log10_g_vrh_std',
+        'log10_k_vrh_low',
+        'log10_g_vrh_low',
+        'log10_k_vrh_high',
+        'log10_g_vrh_high',
+        'log10_k_vrh_spread',
+        'log10_g_vrh_spread',
         'k_vrh',
         'g_vrh',
         'youngs_modulus',
         'poisson_ratio',
         'pugh_ratio',
         *(f'hardness_{law}' for law in LAWS),
+        'log10_k_g_correlation',
+        'hardness_chen_low',
+        'hardness_chen_high',
+        'p_candidate',
+        'novelty',
+        'novelty_reason',
         'formula',
         'elements',
         'n_atoms',
@@ -63,6 +76,43 @@ def test_known_labels_are_references_and_missing_is_null() -> None:
     assert table['log10_k_vrh_std'].to_pylist() == [None, None]
     assert table['hardness_chen'].to_pylist()[1] is None
     assert table['k_vrh'].to_pylist()[1] == pytest.approx(10**2.5)
+
+
+CALIBRATED = {
+    'log10_k_vrh': np.array([2.6, 2.5]),
+    'log10_g_vrh': np.array([2.7, 1.0]),
+    'log10_k_vrh_std': np.array([0.05, 0.05]),
+    'log10_g_vrh_std': np.array([0.05, 0.05]),
+    'log10_k_g_correlation': np.array([0.3, 0.3]),
+    'novelty': np.array([0.0, 1.0]),
+    'novelty_reason': np.array(['', 'elements Po']),
+}
+
+
+@pytest.mark.parametrize('name', ['table.parquet', 'table.csv'])
+def test_how_sure_a_prediction_is_comes_back(tmp_path: Path, name: str) -> None:
+    table = prediction_table(CALIBRATED, KNOWN)
+    write_table(tmp_path / name, table)
+    back = read_table(tmp_path / name)
+    for column in ('p_candidate', 'novelty', 'novelty_reason', 'hardness_chen_low', 'my_note'):
+        assert back[column].to_pylist() == table[column].to_pylist(), column
+    assert table['novelty_reason'].to_pylist() == [None, 'elements Po']
+    first, second = table['p_candidate'].to_pylist()
+    assert first > 0.999
+    assert second < 1e-6
+    low, value, high = (table[f'hardness_chen{end}'][0].as_py() for end in ('_low', '', '_high'))
+    assert low < value < high
+
+
+def test_other_thresholds_other_probability() -> None:
+    strict = prediction_table(CALIBRATED, KNOWN, Criteria(min_log10_g_vrh=2.7))
+    assert strict['p_candidate'].to_pylist() == pytest.approx([0.5, 0.0], abs=1e-6)
+
+
+def test_not_sure_is_null() -> None:
+    table = prediction_table(PREDICTED, KNOWN)
+    for column in ('log10_k_vrh_low', 'hardness_chen_low', 'p_candidate', 'novelty', 'novelty_reason'):
+        assert table[column].null_count == 2, column
 
 
 def test_a_modulus_that_no_model_predicts_is_null() -> None:

@@ -127,3 +127,50 @@ def test_every_reason_has_words_with_its_limit() -> None:
         assert '{' not in describe(reason, criteria)
     with pytest.raises(ValueError, match='too_soft'):
         describe('too_soft', criteria)
+
+
+def uncertain(std: float = 0.05) -> pa.Table:
+    """Return the predictions as a calibrated model gives them; the nitride is novel, the diamond ordinary."""
+    table = predictions()
+    novelty = [{'nitride': 0.97, 'half': None}.get(name, 0.3) for name in table['material_id'].to_pylist()]
+    columns = {'log10_k_vrh_std': std, 'log10_g_vrh_std': std, 'log10_k_g_correlation': 0.4}
+    for name, value in columns.items():
+        table = table.append_column(name, pa.array([value] * len(table)))
+    return table.append_column('novelty', pa.array(novelty))
+
+
+def test_probability_follows_the_thresholds_given() -> None:
+    table = uncertain()
+    names = table['material_id'].to_pylist()
+    p = dict(zip(names, flag(table, DEFAULT).p_candidate, strict=True))
+    assert p['diamond'] > 0.999
+    assert p['salt'] < 1e-6
+    assert 0.5 < p['carbide'] < 1
+    assert np.isnan(p['half'])
+    stricter = dict(zip(names, flag(table, Criteria(min_hardness=30.0)).p_candidate, strict=True))
+    assert stricter['carbide'] < p['carbide']
+    assert np.isnan(flag(predictions(), DEFAULT).p_candidate).all()
+
+
+def test_a_least_probability_stands_for_the_thresholds() -> None:
+    """Silicon fails by its prediction, but may pass if the error is large enough."""
+    by_point = dict(DEFAULT.to_dict())
+    likely, lenient = (Criteria.from_dict({**by_point, 'min_p_candidate': p}) for p in (0.99, 0.01))
+    assert ranked(uncertain(), likely) == ['diamond', 'nitride']
+    assert ranked(uncertain(0.3), lenient) == ['diamond', 'nitride', 'carbide', 'silicon', 'ductile']
+    result = flag(uncertain(), likely)
+    assert result.failed['p_candidate_too_low'] == 4
+    assert flag(predictions(), likely).failed['p_candidate_unknown'] == 6
+
+
+def test_novel_crystals_can_be_left_out() -> None:
+    criteria = Criteria.from_dict({'max_novelty': 0.95})
+    assert ranked(uncertain(), criteria) == ['diamond', 'carbide']
+    assert flag(uncertain(), criteria).failed['novelty_too_high'] == 1
+    assert flag(predictions(), criteria).failed['novelty_unknown'] == 3
+
+
+@pytest.mark.parametrize('values', [{'min_p_candidate': 1.5}, {'max_novelty': -0.1}, {'max_novelty': 'low'}])
+def test_limits_that_cannot_be(values) -> None:
+    with pytest.raises(ValueError, match=next(iter(values))):
+        Criteria.from_dict(values)
