@@ -13,6 +13,7 @@ from aiida_cgcnn_elastic.runner.status import STATUSES, Status, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from aiida_cgcnn_elastic.screening import Criteria
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     '--criteria',
     'criteria_file',
     type=FILE,
-    help='JSON; measure also how well these criteria find by predictions what they find by labels.',
+    help='JSON; measure how well these criteria find by predictions what they find by labels.  [default: the '
+    'default thresholds, where both moduli are known]',
 )
 @with_options(source_options)
 @with_options(network_options)
@@ -52,11 +54,16 @@ def evaluate(
 ) -> None:
     """Compare predicted log10 K and log10 G with the labels of CRYSTALS, or within a prediction table.
 
-    Errors are in log10 of GPa: mean absolute error, root of the mean squared error, R2 and Spearman's rank correlation.
+    Errors are in log10 of GPa: mean absolute error, root of the mean squared error, R2 and Spearman's rank correlation;
+    where the model is calibrated, also the coverage of the 90 % intervals and their mean width. Of a screening:
+    precision and recall of the candidates, the recall at a precision of 0.80 over all thresholds on a score, and how
+    many times more true ones than at random are among the 1 % with the largest scores. All also by crystal system and
+    by family of elements, where these are known.
     """
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.predictions import read_table
     from aiida_cgcnn_elastic.runner.settings import read_criteria
+    from aiida_cgcnn_elastic.screening import DEFAULT
 
     if bool(predictions_file) == bool(model_names and crystals) or (predictions_file and (model_names or crystals)):
         raise RunFailed(Status.USAGE, 'give either --model and CRYSTALS, or --predictions')
@@ -69,8 +76,11 @@ def evaluate(
         table, parts = _predict(run, crystals, model_names, source, source_options, output, network)
     with run.stage('evaluate'):
         metrics = _metrics(table)
+        if criteria is None and (both := _complete(table)) is not None and both.num_rows:
+            criteria = DEFAULT.thresholds()
         if criteria is not None:
             metrics['screening'] = _screening(table, criteria)
+        metrics |= _by_group(table, criteria)
     run.report |= {'n_crystals': table.num_rows, 'metrics': metrics}
     write_json(output, metrics)
     if parts is not None:
@@ -103,27 +113,16 @@ def _predict(
 
 
 def _metrics(table: pa.Table) -> dict[str, Any]:
-    """Return the metrics of each target that has both predictions and labels.
+    """Return the metrics of each target with predictions and labels, and of its intervals where they are known.
 
     Raises
     ------
     RunFailed
         With `Status.TARGETS_MISSING` if none has.
     """
-    import numpy as np
-
-    from aiida_cgcnn_elastic.cgcnn.metrics import all_metrics
     from aiida_cgcnn_elastic.runner.predictions import REFERENCE, TARGETS
-    from aiida_cgcnn_elastic.screening.columns import float_column
 
-    metrics: dict[str, Any] = {}
-    for target in TARGETS:
-        predicted, label = float_column(table, target), float_column(table, target + REFERENCE)
-        if predicted is None or label is None:
-            continue
-        both = np.isfinite(predicted) & np.isfinite(label)
-        if both.any():
-            metrics[target] = all_metrics(label[both], predicted[both])
+    metrics = _target_metrics(table)
     if not metrics:
         columns = ' or '.join(target + REFERENCE for target in TARGETS)
         raise RunFailed(
@@ -132,34 +131,114 @@ def _metrics(table: pa.Table) -> dict[str, Any]:
     return {'targets': metrics}
 
 
-def _screening(table: pa.Table, criteria: Criteria) -> dict[str, Any]:
-    """Return how the candidates by prediction compare with the candidates by label.
+def _target_metrics(table: pa.Table) -> dict[str, Any]:
+    """Return the metrics of each target that has both predictions and labels; empty where none has."""
+    import numpy as np
 
-    Only crystals with both predictions and both labels are compared.
-    """
+    from aiida_cgcnn_elastic.cgcnn.metrics import all_metrics
+    from aiida_cgcnn_elastic.runner.predictions import REFERENCE, TARGETS
+    from aiida_cgcnn_elastic.screening.columns import float_column
+    from aiida_cgcnn_elastic.screening.evaluation import interval_metrics
+
+    metrics: dict[str, Any] = {}
+    for target in TARGETS:
+        predicted, label = float_column(table, target), float_column(table, target + REFERENCE)
+        if predicted is None or label is None:
+            continue
+        both = np.isfinite(predicted) & np.isfinite(label)
+        if not both.any():
+            continue
+        metrics[target] = all_metrics(label[both], predicted[both])
+        low, high = (float_column(table, f'{target}_{end}') for end in ('low', 'high'))
+        if low is not None and high is not None and np.isfinite([low[both], high[both]]).all():
+            metrics[target] |= interval_metrics(label[both], low[both], high[both])
+    return metrics
+
+
+def _groups(table: pa.Table) -> dict[str, NDArray[Any]]:
+    """Return the group of each crystal by division; one that the table says nothing of is absent."""
+    from aiida_cgcnn_elastic.screening.columns import arrow_column, float_column
+    from aiida_cgcnn_elastic.screening.evaluation import crystal_systems, element_families
+
+    divisions = {}
+    space_groups, elements = float_column(table, 'space_group_number'), arrow_column(table, 'elements')
+    if space_groups is not None:
+        divisions['by_crystal_system'] = crystal_systems(space_groups)
+    if elements is not None:
+        divisions['by_element_family'] = element_families(elements.to_pylist())
+    return divisions
+
+
+def _by_group(table: pa.Table, criteria: Criteria | None) -> dict[str, Any]:
+    """Return the same measures for each crystal system and family of elements, where they are known."""
+    measures: dict[str, Any] = {}
+    for division, group_of in _groups(table).items():
+        names = sorted({name for name in group_of if name is not None})
+        parts = {name: table.filter(group_of == name) for name in names}
+        measures[division] = {
+            name: {'targets': metrics, **({} if criteria is None else {'screening': _screening(part, criteria)})}
+            for name, part in parts.items()
+            if (metrics := _target_metrics(part))
+        }
+    return measures
+
+
+def _complete(table: pa.Table) -> pa.Table | None:
+    """Return the rows with both predictions and both labels; None where a column is absent."""
     import numpy as np
 
     from aiida_cgcnn_elastic.runner.predictions import REFERENCE, TARGETS
-    from aiida_cgcnn_elastic.screening import flag
     from aiida_cgcnn_elastic.screening.columns import float_column
 
     names = [name for target in TARGETS for name in (target, target + REFERENCE)]
     columns = [values for name in names if (values := float_column(table, name)) is not None]
-    if len(columns) < len(names):
-        raise RunFailed(Status.TARGETS_MISSING, f'to measure a screening the columns {", ".join(names)} are needed')
-    complete = np.all(np.isfinite(columns), axis=0)
-    compared = table.filter(complete)
+    return None if len(columns) < len(names) else table.filter(np.all(np.isfinite(columns), axis=0))
+
+
+def _screening(table: pa.Table, criteria: Criteria) -> dict[str, Any]:
+    """Return how the candidates by prediction compare with the candidates by label, and what rankings find.
+
+    Only crystals with both predictions and both labels are compared.
+    """
+    import dataclasses
+
+    from aiida_cgcnn_elastic.runner.predictions import REFERENCE, TARGETS
+    from aiida_cgcnn_elastic.screening import candidate_probability, flag
+    from aiida_cgcnn_elastic.screening.evaluation import precision_and_recall
+
+    compared = _complete(table)
+    if compared is None:
+        names = ', '.join(name for target in TARGETS for name in (target, target + REFERENCE))
+        raise RunFailed(Status.TARGETS_MISSING, f'to measure a screening the columns {names} are needed')
     by_label = compared
     for target in TARGETS:
         by_label = by_label.set_column(by_label.column_names.index(target), target, by_label.column(target + REFERENCE))
-    found, true = (flag(side, criteria).is_candidate for side in (compared, by_label))
-    n_found, n_true, n_both = int(found.sum()), int(true.sum()), int((found & true).sum())
-    return {
+    # A label is certain.
+    certain = dataclasses.replace(criteria, min_p_candidate=None, max_novelty=None)
+    found, true = flag(compared, criteria), flag(by_label, certain)
+    measures: dict[str, Any] = {
         'n_compared': compared.num_rows,
-        'n_candidates': n_found,
-        'n_candidates_by_label': n_true,
-        'n_true_positives': n_both,
-        'precision': n_both / n_found if n_found else None,
-        'recall': n_both / n_true if n_true else None,
+        **precision_and_recall(found.is_candidate, true.is_candidate),
         'criteria': criteria.to_dict(),
     }
+    if compared.num_rows and criteria.min_hardness is not None:
+        is_hard = true.hardness >= criteria.min_hardness
+        hardness_only = dataclasses.replace(criteria, min_log10_k_vrh=None, min_log10_g_vrh=None)
+        scores = {'hardness': found.hardness, 'p_hard': candidate_probability(compared, hardness_only)}
+        measures['hard'] = {'n_by_label': int(is_hard.sum()), **_rankings(scores, is_hard)}
+    if compared.num_rows and criteria.has_thresholds:
+        passes = flag(by_label, certain.thresholds_on_moduli()).is_candidate
+        measures['passing'] = {
+            'n_by_label': int(passes.sum()),
+            **_rankings({'p_candidate': found.p_candidate}, passes),
+        }
+    return measures
+
+
+def _rankings(scores: dict[str, NDArray[Any]], true: NDArray[Any]) -> dict[str, Any]:
+    """Return what rankings by scores find; one that is not known for any crystal is left out."""
+    import numpy as np
+
+    from aiida_cgcnn_elastic.screening.evaluation import ranking_metrics
+
+    return {name: ranking_metrics(values, true) for name, values in scores.items() if np.isfinite(values).any()}

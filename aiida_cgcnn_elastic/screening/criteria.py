@@ -117,6 +117,11 @@ class Criteria:
         """Return only what needs a prediction: moduli, hardness, how sure they are, and the number of candidates."""
         return dataclasses.replace(Criteria(), **{key: getattr(self, key) for key in THRESHOLD_KEYS})
 
+    def thresholds_on_moduli(self) -> Criteria:
+        """Return only what is asked of K, G and hardness."""
+        keys = ('min_log10_k_vrh', 'min_log10_g_vrh', 'min_hardness', 'hardness_law')
+        return dataclasses.replace(Criteria(), **{key: getattr(self, key) for key in keys})
+
     @property
     def has_thresholds(self) -> bool:
         """Whether anything is asked of predicted moduli or hardness."""
