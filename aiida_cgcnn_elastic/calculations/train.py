@@ -69,6 +69,13 @@ class TrainCalculation(RunnerCalculation):
             valid_type=SinglefileData,
             help='Parquet: `material_id`, `part`, `target`, `true` and `predicted` (log10 of GPa).',
         )
+        spec.output(
+            'out_of_fold',
+            valid_type=SinglefileData,
+            required=False,
+            help='Parquet, of a blend or a fine-tuning: `material_id`, `fold`, `target`, `true` and what was predicted '
+            'by models that did not see the crystal (log10 of GPa). The intervals of a blend follow from it.',
+        )
 
     def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:
         """Put the crystals and settings into the folder."""
@@ -78,6 +85,8 @@ class TrainCalculation(RunnerCalculation):
         calc_info.retrieve_list = [
             (f'{directory}/{name}', '.', 0) if name in self.OUTPUTS else name for name in calc_info.retrieve_list
         ]
+        # There only where the protocol, which the executable knows, is one of a blend, or of a fine-tuning.
+        calc_info.retrieve_list.append((f'{directory}/{self.FILE_OUT_OF_FOLD}', '.', 0))
         parameters = self.parameters()
         arguments = [filename, '--output', directory, '--checkpoint', self.DIRECTORY_CHECKPOINT]
         if 'protocol' in parameters:
@@ -91,7 +100,6 @@ class TrainCalculation(RunnerCalculation):
             for name in ElasticModelData.FILENAMES:
                 calc_info.local_copy_list.append((parent.uuid, name, f'{self.DIRECTORY_PARENT}/{name}'))
             arguments += ['--from', self.DIRECTORY_PARENT]
-            calc_info.retrieve_list.append((f'{directory}/{self.FILE_OUT_OF_FOLD}', '.', 0))
         if 'split' in parameters:
             write_json(folder, 'split.json', parameters['split'])
             arguments += ['--split', 'split.json']

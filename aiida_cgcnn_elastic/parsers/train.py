@@ -26,6 +26,7 @@ class TrainParser(RunnerParser):
             table = parse_parquet(predictions, filename, ('material_id', 'part', 'target', 'true', 'predicted'))
         except ValueError as exception:
             raise OutputError(self.unreadable(filename, exception)) from exception
+        out_of_fold = self._out_of_fold()
         contents = [self.read(filename) for filename in ElasticModelData.FILENAMES]
         try:
             model = ElasticModelData.from_bytes(*contents)
@@ -42,3 +43,23 @@ class TrainParser(RunnerParser):
         self.out('metrics', Dict(report['metrics']))
         self.out('history', Dict({'epochs': history}))
         self.out('predictions', SinglefileData.from_bytes(predictions, filename=filename))
+        if out_of_fold is not None:
+            self.out('out_of_fold', out_of_fold)
+
+    def _out_of_fold(self) -> SinglefileData | None:
+        """Return the predictions by models that did not see the crystal, None where the training makes none.
+
+        Raises
+        ------
+        OutputError
+            If they are unreadable.
+        """
+        filename = TrainCalculation.FILE_OUT_OF_FOLD
+        if filename not in self.retrieved.base.repository.list_object_names():
+            return None
+        content = self.read(filename)
+        try:
+            parse_parquet(content, filename, ('material_id', 'fold', 'target', 'true'))
+        except ValueError as exception:
+            raise OutputError(self.unreadable(filename, exception)) from exception
+        return SinglefileData.from_bytes(content, filename=filename)

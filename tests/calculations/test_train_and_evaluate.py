@@ -58,6 +58,32 @@ def test_model_is_trained_and_measured(run_job, cgcnn_code, labelled_set, tiny_p
     assert predicted.is_finished_ok, predicted.exit_message
 
 
+def test_a_blend_keeps_what_it_predicted_out_of_fold_and_knows_its_errors(run_job, cgcnn_code, labelled_set):
+    boosting = {'n_trees': 20, 'max_depth': 2, 'learning_rate': 0.3}
+    protocol = {**TINY_PROTOCOL, 'keep': 'last', 'folds': 2, 'boosting': boosting}
+    parameters = Dict({'protocol': protocol, 'split': {'method': 'column', 'column': 'matbench_fold', 'test': [4]}})
+    node = run_job(TrainCalculation, code=cgcnn_code, crystals=labelled_set, parameters=parameters)
+    assert node.is_finished_ok, node.exit_message
+    frame = pq.read_table(io.BytesIO(node.outputs.out_of_fold.content)).to_pandas()
+    k = frame[frame.target == 'log10_k_vrh']
+    assert len(k) == node.outputs.report['n_by_part']['train']
+    error = np.abs(k.true - k.blend).mean()
+    assert node.outputs.metrics['log10_k_vrh']['out_of_fold']['mae'] == pytest.approx(error)
+
+    models = {'blend': node.outputs.model}
+    criteria = Dict({'min_hardness': 5.0, 'min_log10_g_vrh': None, 'min_log10_k_vrh': None})
+    inputs = {'code': cgcnn_code, 'crystals': labelled_set, 'models': models}
+    evaluated = run_job(EvaluateCalculation, **inputs, criteria=criteria)
+    assert evaluated.is_finished_ok, evaluated.exit_message
+    metrics = evaluated.outputs.metrics.get_dict()
+    assert 0 <= metrics['targets']['log10_k_vrh']['coverage'] <= 1
+    assert metrics['screening']['criteria']['min_hardness'] == 5.0
+    assert set(metrics['by_element_family']) == {'oxides', 'chalcogenides', 'halides', 'carbides', 'nitrides'}
+    predicted = run_job(PredictCalculation, **inputs)
+    table = predicted.outputs.predictions.get_table()
+    assert table['p_candidate'].null_count == 0
+
+
 def test_stopped_training_is_continued_to_the_same_end(run_job, cgcnn_code, labelled_set):
     parameters = Dict({'protocol': {**TINY_PROTOCOL, 'epochs': 60}, 'seed': 1})
     inputs = {'code': cgcnn_code, 'crystals': labelled_set, 'parameters': parameters}

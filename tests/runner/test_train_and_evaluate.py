@@ -147,6 +147,14 @@ def test_screening_measures(invoke: Callable, tmp_path: Path) -> None:
     assert screening['n_compared'] == 5
     assert screening['precision'] == pytest.approx(1 / 2)
     assert screening['recall'] == pytest.approx(1 / 3)
+    # Of five, three are hard; of two predicted to be, one is: no threshold on the hardness is precise enough.
+    assert screening['hard']['n_by_label'] == 3
+    assert screening['hard']['hardness']['at_precision']['recall'] is None
+    assert screening['hard']['hardness']['enrichment_in_top_1_percent'] == pytest.approx((1 / 2) / (3 / 5))
+    assert 'p_hard' not in screening['hard']
+    by_family = json.loads((tmp_path / 'metrics.json').read_text())['by_element_family']
+    assert list(by_family) == ['elements']
+    assert by_family['elements']['screening']['recall'] == screening['recall']
 
 
 def test_evaluate_needs_one_thing_or_the_other(
