@@ -74,6 +74,17 @@ class RestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
         job.metadata.options = merge(given['metadata']['options'], options or {})
         return builder
 
+    def _attach_outputs(self, node: orm.CalcJobNode) -> Mapping[str, orm.Node]:
+        """Attach the outputs of the job, also in a step that is done again because the daemon was killed in it.
+
+        AiiDA passes over those that the database has already, and then finds them missing.
+        """
+        outputs = super()._attach_outputs(node)
+        for name in self.spec().outputs:
+            if name in outputs and name not in self.outputs:
+                self.out(name, outputs[name])
+        return outputs
+
     def setup(self) -> None:
         """Take the inputs of the first job from those of the work chain."""
         super().setup()

@@ -85,6 +85,20 @@ def test_out_of_memory_halves_the_batch_until_it_gives_up(prediction, code):
     assert 'parent_folder' not in prediction.ctx.inputs
 
 
+def test_outputs_are_complete_when_the_last_step_is_done_again(training, code):
+    """A daemon killed after the outputs were linked has forgotten them; the database has not."""
+    node = job(TrainCalculation, code, 0)
+    training.ctx.children, training.ctx.iteration = [node], 1
+    training.results()
+    training.update_outputs()
+    assert 'remote_folder' in training.node.outputs
+    training._outputs.clear()
+    training.results()
+    assert training.outputs['remote_folder'].uuid == node.outputs.remote_folder.uuid
+    training.update_outputs()
+    assert len(training.node.base.links.get_outgoing().all()) == 1
+
+
 def test_default_batch_is_that_of_the_executable():
     from aiida_cgcnn_elastic.cgcnn.inference import CPU_BATCH_EDGES
 
