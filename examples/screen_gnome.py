@@ -40,7 +40,7 @@ from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
 @click.command(help=__doc__)
 @click.option('--gnome', type=click.Path(path_type=Path), help='Folder or zip file of a GNoME release.')
-@click.option('--model', default='paper', show_default=True, help='A shipped model, or the PK of a model node.')
+@click.option('--model', default='accurate', show_default=True, help='A shipped model, or the PK of a model node.')
 @click.option('--top', type=click.IntRange(min=1), default=20, show_default=True, help='How many candidates to print.')
 @click.option('--criteria', type=click.Path(exists=True, path_type=Path), help='JSON or YAML file of criteria.')
 @click.option('--label', help='Label of the screening; made from the source if not given.')

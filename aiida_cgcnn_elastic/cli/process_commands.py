@@ -53,7 +53,7 @@ def ingest(
 @click.command()
 @arguments.NODES('crystals', required=True, metavar='CRYSTALS...')
 @click.option(
-    '--model', 'model_names', multiple=True, default=('paper',), show_default=True, help='Shipped name or node.'
+    '--model', 'model_names', multiple=True, default=('accurate',), show_default=True, help='Shipped name or node.'
 )
 @click.option('--label', required=True, help='Label of the screening.')
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,19 @@ def space_group(number: float | None) -> str:
     return f'{name} ({int(number)})'
 
 
-def modulus(gigapascal: float, log10: float) -> str:
-    """Return a modulus as `412 (2.615)`: GPa and its log10."""
-    return f'{gigapascal:.0f} ({log10:.3f})'
+def modulus(gigapascal: float, log10: float, std: float | None = None) -> str:
+    """Return a modulus as `412 ±40 (2.615)`: GPa, the standard deviation where it is known, and the log10.
+
+    ``std`` is that of the log10.
+    """
+    if std is None or std != std:
+        return f'{gigapascal:.0f} ({log10:.3f})'
+    return f'{gigapascal:.0f} ±{gigapascal * math.log(10) * std:.0f} ({log10:.3f})'
+
+
+def share(value: float | None) -> str:
+    """Return a number from 0 to 1 with two digits; a dash where it is not known."""
+    return '-' if value is None or value != value else f'{value:.2f}'
 
 
 def candidates_table(frame: pd.DataFrame) -> str:
@@ -66,15 +77,17 @@ def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -
             'Formula': row['formula'],
             'Material': row['material_id'],
             'Space group': space_group(row.get('space_group_number')),
-            'K / GPa (log10)': modulus(row['k_vrh'], row['log10_k_vrh']),
-            'G / GPa (log10)': modulus(row['g_vrh'], row['log10_g_vrh']),
+            'K / GPa (log10)': modulus(row['k_vrh'], row['log10_k_vrh'], row.get('log10_k_vrh_std')),
+            'G / GPa (log10)': modulus(row['g_vrh'], row['log10_g_vrh'], row.get('log10_g_vrh_std')),
             'K/G': f'{row["pugh_ratio"]:.2f}',
             'H Chen / GPa': f'{row["hardness_chen"]:.1f}',
+            'P(cand.)': share(row.get('p_candidate')),
+            'Novelty': share(row.get('novelty')),
             'PK': row[pk],
         }
         for row in frame.to_dict('records')
     ]
-    align = ['right'] * len(first) + ['left'] * 3 + ['right'] * 5
+    align = ['right'] * len(first) + ['left'] * 3 + ['right'] * 7
     return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
 
 
@@ -182,14 +195,15 @@ def failure_text(process: ProcessNode) -> str:
 UNITS = {
     'log10_k_vrh': 'log10(GPa)',
     'log10_g_vrh': 'log10(GPa)',
-    'log10_k_vrh_std': 'log10(GPa)',
-    'log10_g_vrh_std': 'log10(GPa)',
+    **{f'log10_{m}_vrh_{kind}': 'log10(GPa)' for kind in ('std', 'low', 'high', 'spread') for m in 'kg'},
     'log10_k_vrh_reference': 'log10(GPa)',
     'log10_g_vrh_reference': 'log10(GPa)',
     'k_vrh': 'GPa',
     'g_vrh': 'GPa',
     'youngs_modulus': 'GPa',
     'hardness_chen': 'GPa',
+    'hardness_chen_low': 'GPa',
+    'hardness_chen_high': 'GPa',
     'hardness_tian': 'GPa',
     'hardness_teter': 'GPa',
     'hardness_mazhnik_oganov': 'GPa',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import aiida_cgcnn_elastic
+from aiida_cgcnn_elastic.runner.calibrate import calibrate
 from aiida_cgcnn_elastic.runner.evaluate import evaluate
 from aiida_cgcnn_elastic.runner.import_checkpoint import import_checkpoint
 from aiida_cgcnn_elastic.runner.ingest import ingest
@@ -22,5 +23,5 @@ def main() -> None:
     """Predict elastic moduli of crystals with crystal graph convolutional networks: files in, files out."""
 
 
-for command in (ingest, train, predict, evaluate, import_checkpoint):
+for command in (ingest, train, calibrate, predict, evaluate, import_checkpoint):
     main.add_command(command)

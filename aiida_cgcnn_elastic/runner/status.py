@@ -86,6 +86,7 @@ STATUSES: Mapping[str, frozenset[Status]] = {
     ),
     'predict': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.SETTINGS_INVALID}),
     'evaluate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
+    'calibrate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
     'import-checkpoint': frozenset(
         {Status.DONE, Status.UNEXPECTED, Status.USAGE, Status.MODEL_UNUSABLE, Status.OUT_OF_MEMORY}
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aiida_cgcnn_elastic.cli.report import controls_text
+from aiida_cgcnn_elastic.cli.report import controls_text, modulus, predictions_table
 
 
 def test_known_materials_that_surprise_are_named():
@@ -19,3 +19,25 @@ def test_known_materials_that_surprise_are_named():
         'layered 1 of 1 flagged; flagged: graphite',
     ]
     assert controls_text(frame.drop(columns='control'), []) == ''
+
+
+def test_what_is_not_certain_is_shown_where_it_is_known():
+    row = {
+        'formula': 'C',
+        'material_id': 'diamond',
+        'k_vrh': 100.0,
+        'log10_k_vrh': 2.0,
+        'g_vrh': 100.0,
+        'log10_g_vrh': 2.0,
+        'pugh_ratio': 1.0,
+        'hardness_chen': 90.0,
+        'pk': 1,
+        'log10_k_vrh_std': 0.01,
+    }
+    header, _, line = predictions_table(pd.DataFrame([{**row, 'p_candidate': 0.876, 'novelty': 0.0}])).splitlines()
+    assert 'P(cand.)' in header
+    assert '100 ±2 (2.000)' in line  # 100 ln(10) 0.01
+    assert line.split()[-3:] == ['0.88', '0.00', '1']
+    *_, line = predictions_table(pd.DataFrame([row])).splitlines()
+    assert line.split()[-3:] == ['-', '-', '1']
+    assert modulus(100.0, 2.0, float('nan')) == '100 (2.000)'

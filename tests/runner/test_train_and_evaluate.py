@@ -193,6 +193,18 @@ def test_a_blend_is_trained_stopped_and_used(invoke: Callable, tmp_path: Path, c
     error = np.abs(kept['blend'] - kept['true']).mean()
     assert error == pytest.approx(done.report['metrics']['log10_k_vrh']['out_of_fold']['mae'])
 
+    # What a training knows of its errors follows from what it leaves.
+    again = ['--model', tmp_path / 'a', '--out-of-fold', tmp_path / 'a' / 'out_of_fold.parquet']
+    calibrated = invoke('calibrate', crystals_file, *again, '--output', tmp_path / 'c')
+    assert calibrated.status == 0, calibrated.output
+    for name in ('model.safetensors', 'model.json'):
+        assert (tmp_path / 'c' / name).read_bytes() == (tmp_path / 'a' / name).read_bytes()
+    assert invoke('train', *options, '--seed', 1, '--output', tmp_path / 'd').status == 0
+    other = ['--model', tmp_path / 'd', '--out-of-fold', tmp_path / 'a' / 'out_of_fold.parquet']
+    refused = invoke('calibrate', crystals_file, *other, '--output', tmp_path / 'e')
+    assert refused.status == 12
+    assert 'not of the training of this model' in refused.report['message']
+
     predicted = invoke('predict', crystals_file, '--model', tmp_path / 'a', '--output', tmp_path / 'out.parquet')
     assert predicted.status == 0, predicted.output
     table = pq.read_table(tmp_path / 'out.parquet')
