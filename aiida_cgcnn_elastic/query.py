@@ -525,7 +525,7 @@ def _order(order_by: str | None) -> tuple[str | None, str]:
 
 
 def _cast(column: str) -> str:
-    return 't' if column in ('material_id', 'formula', 'model', 'model_content', 'source') else 'f'
+    return 't' if column in ('material_id', 'formula', 'model', 'model_content', 'source', 'novelty_reason') else 'f'
 
 
 def _projections(names: list[str]) -> list[str]:

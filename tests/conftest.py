@@ -150,9 +150,16 @@ def make_prediction_set(aiida_profile: Profile, paper_model: ElasticModelData) -
 
 
 def measured_as_predicted(
-    table: CrystalTable, *, models: dict[str, ElasticModelData], **kwargs: Any
+    table: CrystalTable,
+    *,
+    models: dict[str, ElasticModelData],
+    certainty: dict[str, float | str] | None = None,
+    **kwargs: Any,
 ) -> PredictionSetData:
-    """Return an unstored prediction set whose predictions are the moduli in the table."""
+    """Return an unstored prediction set whose predictions are the moduli in the table.
+
+    ``certainty`` are the values of further predicted columns, the same for all crystals.
+    """
     import pyarrow as pa
 
     from aiida_cgcnn_elastic.crystals.sources.reading import REJECTION_SCHEMA
@@ -162,6 +169,7 @@ def measured_as_predicted(
 
     predicted = {name: table.column(name) for name in ('log10_k_vrh', 'log10_g_vrh')}
     known = table.without_columns(predicted).describe()
+    predicted |= {name: np.full(len(table), value) for name, value in (certainty or {}).items()}
     nothing = pa.table({'material_id': pa.array([], pa.string()), 'reason': pa.array([], pa.string())})
     return PredictionSetData.from_files(
         to_parquet(prediction_table(predicted, known)),

@@ -67,6 +67,43 @@ def test_candidates_of_other_criteria(inputs):
     assert QueryBuilder().append(CandidatesGroup).count() == 0
 
 
+CERTAINTY = {
+    'log10_k_vrh_std': 0.05,
+    'log10_g_vrh_std': 0.08,
+    'log10_k_g_correlation': 0.4,
+    'novelty': 0.25,
+    'novelty_reason': 'prototype A2B3',
+}
+
+
+def test_how_sure_a_candidate_is_can_be_asked_for_and_queried(make_prediction_set, crystal_set, crystal_table):
+    """The record has the probability under the default thresholds, the candidate that under the screening's."""
+    predictions = make_prediction_set(crystal_table, certainty=CERTAINTY).store()
+    record_predictions(predictions)
+    inputs = {'crystals': {'all': crystal_set}, 'predictions': {'a': predictions}}
+    criteria = Dict({'min_hardness': 40.0, 'min_p_candidate': 0.5, 'max_novelty': 0.3})
+    _, process = flag_candidates.run_get_node(criteria=criteria, label=Str('sure'), **inputs)
+    assert process.is_finished_ok, process.exit_message
+    ranking = process.outputs.ranking.get_dict()
+    assert [row['material_id'] for row in ranking['candidates']] == ['diamond', 'c-BN']
+    assert ranking['failed']['p_candidate_too_low'] >= 1
+    found = query.predictions(where={'p_candidate': ('>=', 0.5), 'novelty': ('<', 0.5)}, order_by='-p_candidate')
+    default = dict(zip(found['material_id'], found['p_candidate'], strict=True))
+    assert {'diamond', 'c-BN', '3C-SiC'} <= set(default)
+    assert set(found['novelty_reason']) == {'prototype A2B3'}
+    candidates = query.candidates('sure')
+    for material_id, p in zip(candidates['material_id'], candidates['p_candidate'], strict=True):
+        assert 0.5 <= p < default[material_id]
+
+
+def test_an_uncalibrated_model_leaves_it_unknown(inputs):
+    _, process = flag_candidates.run_get_node(criteria=Dict({}), label=Str('hard'), **inputs)
+    assert process.outputs.ranking['candidates'][0]['p_candidate'] is None
+    _, process = flag_candidates.run_get_node(criteria=Dict({'max_novelty': 0.9}), **inputs)
+    assert process.outputs.ranking['candidates'] == []
+    assert process.outputs.ranking['failed']['novelty_unknown'] == 5
+
+
 def test_no_candidate(inputs):
     _, process = flag_candidates.run_get_node(criteria=Dict({'min_hardness': 1000}), label=Str('none'), **inputs)
     assert process.is_finished_ok
