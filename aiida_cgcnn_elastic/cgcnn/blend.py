@@ -1,9 +1,9 @@
-"""A cross-fitted blend of networks and gradient boosting.
+"""A cross-fitted blend of networks with gradient boosting, or with readouts of a potential's features.
 
-The training part is divided at random into folds. For each fold a network and a boosting learn from the others and
-predict it, so every crystal has a prediction by models that never saw it. From these out-of-fold predictions alone
-follow the weights of the blend and its error (Wolpert, Neural Networks 5, 241 (1992)): trees fit their own crystals far
-better than networks do, and would be trusted too much otherwise. The model is all networks and all boostings together.
+The training part is divided at random into folds. For each fold a network and a boosting (or a readout) learn from the
+others and predict it, so every crystal has a prediction by models that never saw it. From these out-of-fold predictions
+alone follow the weights of the blend and its error (Wolpert, Neural Networks 5, 241 (1992)): trees fit their own
+crystals far better than networks do, and would be trusted too much otherwise. The model is all of them together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from safetensors.torch import save as save_tensors
 
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Stopped
 from aiida_cgcnn_elastic.baselines.features import structure_features
+from aiida_cgcnn_elastic.potentials.features import AtomFeatures
 
 from .calibrate import calibrate_blend, why_not
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics, mae
-from .model import BoostingMember, ElasticModel, Member, write_atomically
+from .model import AnyMember, BoostingMember, ElasticModel, Member, Normalizer, ReadoutMember, write_atomically
 from .protocol import Protocol
+from .readout import Readout, fit_readout
 from .splits import Split
 from .training import (
     CHECKPOINT_FILE,
@@ -49,8 +51,6 @@ __all__ = ['BlendResult', 'blend_weight', 'folds', 'remove_checkpoint', 'train_b
 
 Columns = dict[str, npt.NDArray[np.float64]]
 
-KINDS = ('network', 'boosting')
-
 
 @dataclasses.dataclass(frozen=True)
 class BlendResult(TrainingResult):
@@ -61,8 +61,8 @@ class BlendResult(TrainingResult):
     fold : (m,) int64
         Of every crystal of the training part, -1 for others.
     out_of_fold : dict
-        ``{target: {'network' | 'boosting' | 'blend': (m,) float64}}``: predictions by models that did not see the
-        crystal; NaN outside the training part.
+        ``{target: {'network' | 'boosting' or 'readout' | 'blend': (m,) float64}}``: predictions by models that did not
+        see the crystal; NaN outside the training part.
     """
 
     fold: npt.NDArray[np.int64]
@@ -103,6 +103,7 @@ def train_blend(
     element_features: npt.NDArray[Any],
     element_table: npt.NDArray[np.float64],
     *,
+    features: AtomFeatures | None = None,
     seed: int,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -122,15 +123,19 @@ def train_blend(
     ----------
     element_table : (119, p) array
         See `baselines.features.property_table`; kept in the model.
+    features : AtomFeatures, optional
+        What a potential knows of the atoms; needed by a protocol with a readout.
     checkpoint : Path, optional
-        Folder for what is finished: a folder for each network, a file for each boosting.
+        Folder for what is finished: a folder for each network, a file for each boosting or readout.
     progress : callable, optional
-        Called with the numbers of steps done and in all: a thousand for each network and each boosting.
+        Called with the numbers of steps done and in all: a thousand for each network and each boosting or readout.
 
     The other parameters, and what is raised, are those of `train`.
     """
-    if protocol.folds is None or protocol.boosting is None:
-        raise ValueError('the protocol has no folds and no boosting: it is not one of a blend')
+    if protocol.folds is None:
+        raise ValueError('the protocol has no folds: it is not one of a blend')
+    if (protocol.readout is None) != (features is None) or (features is not None and len(features) != len(graphs)):
+        raise ValueError("a protocol with a readout, and no other, needs a potential's features of all crystals")
     columns, split = check_arguments(graphs, targets, split, protocol)
     rows = split['train'][np.isfinite([values[split['train']] for values in columns.values()]).any(axis=0)]
     if len(rows) < 2 * protocol.folds:
@@ -149,36 +154,46 @@ def train_blend(
         threads=threads,
     )
     mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table)
-    single = dataclasses.replace(protocol, folds=None, boosting=None)
-    _, features = structure_features(graphs, element_table)
+    single = dataclasses.replace(protocol, folds=None, boosting=None, readout=None)
+    kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
+    statistics = structure_features(graphs, element_table)[1] if features is None else None
     networks: list[Member] = []
-    boostings: list[BoostingMember] = []
+    seconds: list[AnyMember] = []
     history: list[dict[str, Any]] = []
-    out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*KINDS, 'blend')} for name in columns}
+    out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*kinds, 'blend')} for name in columns}
     for index in range(protocol.folds):
         inside, outside = rows[fold[rows] != index], rows[fold[rows] == index]
         trained = run.network(index, graphs, columns, inside, single, element_features, seed + index)
         history += [{'fold': index, **entry} for entry in trained.history]
-        boosting = run.boosting(index, mark, features, columns, inside, protocol, element_table, seed + index)
+        second: AnyMember
+        if features is not None:
+            second = run.readout(index, mark, features, columns, inside, protocol, seed + index)
+        else:
+            assert statistics is not None
+            second = run.boosting(index, mark, statistics, columns, inside, protocol, element_table, seed + index)
         networks += [member for member in trained.model.members if isinstance(member, Member)]
-        boostings.append(boosting)
-        for kind, model in zip(KINDS, (trained.model, ElasticModel([boosting], {})), strict=True):
-            predicted = predict_graphs([model], graphs.select(outside), device=device, threads=threads)
+        seconds.append(second)
+        own = None if features is None else features.select(outside)
+        for kind, model in zip(kinds, (trained.model, ElasticModel([second], {})), strict=True):
+            predicted = predict_graphs([model], graphs.select(outside), features=own, device=device, threads=threads)
             for name in columns:
                 out_of_fold[name][kind][outside] = predicted[name]
 
     blend = {}
     for name, values in columns.items():
-        kinds = out_of_fold[name]
+        found = out_of_fold[name]
         known = rows[np.isfinite(values[rows])]
-        weight = blend_weight(values[known], kinds['network'][known], kinds['boosting'][known])
-        kinds['blend'] = weight * kinds['network'] + (1 - weight) * kinds['boosting']
+        first, other = (found[kind] for kind in kinds)
+        weight = blend_weight(values[known], first[known], other[known])
+        found['blend'] = weight * first + (1 - weight) * other
         blend[name] = {
-            'weights': {'network': weight, 'boosting': 1 - weight},
-            'out_of_fold_mae': {kind: mae(values[known], kinds[kind][known]) for kind in kinds},
+            'weights': dict(zip(kinds, (weight, 1 - weight), strict=True)),
+            'out_of_fold_mae': {kind: mae(values[known], predicted[known]) for kind, predicted in found.items()},
         }
-    model = _blended(networks, boostings, {name: entry['weights']['network'] for name, entry in blend.items()})
-    predictions, metrics = evaluate_parts(model, graphs, columns, split, device=device, threads=threads)
+    model = _blended(networks, seconds, {name: entry['weights']['network'] for name, entry in blend.items()})
+    predictions, metrics = evaluate_parts(
+        model, graphs, columns, split, device=device, threads=threads, features=features
+    )
     for name, values in columns.items():
         known = rows[np.isfinite(values[rows])]
         metrics[name]['out_of_fold'] = all_metrics(values[known], out_of_fold[name]['blend'][known])
@@ -202,7 +217,7 @@ def train_blend(
                 'fingerprint': mark,
                 'device': choose_device(device).type,
                 'threads': threads,
-                'versions': versions('xgboost'),
+                'versions': versions('xgboost' if features is None else 'sevenn'),
             }
         ],
     }
@@ -286,6 +301,41 @@ class _Run:
             self._tell(2 * index + 1, (number + 1) / len(columns))
         return BoostingMember(tuple(trees), tuple(columns), element_table, protocol.n_neighbors)
 
+    def readout(
+        self,
+        index: int,
+        mark: str,
+        features: AtomFeatures,
+        columns: Columns,
+        rows: npt.NDArray[np.int64],
+        protocol: Protocol,
+        seed: int,
+    ) -> ReadoutMember:
+        """Train the readout that does not see a fold, or read it where it is finished."""
+        assert protocol.readout is not None
+        values = np.stack(list(columns.values()), axis=1)
+        normalizer = Normalizer.of(values[rows])
+        file = None if self.checkpoint is None else self.checkpoint / f'readout-{index}.safetensors'
+        if self.resume and file is not None and file.exists():
+            network = _read_readout(file, mark, features.values.shape[1], protocol.readout.width, len(columns))
+        else:
+            try:
+                network = fit_readout(
+                    features,
+                    normalizer.standardise(values),
+                    rows,
+                    protocol.readout,
+                    seed=seed,
+                    stop=self.is_over,
+                    progress=lambda done, total: self._tell(2 * index + 1, done / total),
+                )
+            except Stopped as stopped:
+                raise Interrupted(f'the readout of fold {index} was {stopped}', self.checkpoint) from stopped
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, save_tensors(dict(network.state_dict()), metadata={'fingerprint': mark}))
+        return ReadoutMember(network, tuple(columns), normalizer, features.potential, protocol.n_neighbors)
+
     def _tell(self, step: int, fraction: float) -> None:
         """Say how far the training is, with a step halfway through."""
         if self.progress is not None:
@@ -299,7 +349,7 @@ def remove_checkpoint(folder: Path, n_folds: int) -> None:
         (network / CHECKPOINT_FILE).unlink(missing_ok=True)
         if network.is_dir() and not any(network.iterdir()):
             network.rmdir()
-        for file in folder.glob(f'boosting-{index}-*.safetensors'):
+        for file in (*folder.glob(f'boosting-{index}-*.safetensors'), *folder.glob(f'readout-{index}.safetensors')):
             file.unlink()
 
 
@@ -315,12 +365,26 @@ def _read_trees(file: Path, mark: str) -> BoostedTrees:
     return trees
 
 
+def _read_readout(file: Path, mark: str, n_features: int, width: int, n_targets: int) -> Readout:
+    """Return a readout that was finished before."""
+    try:
+        with safetensors.safe_open(file, framework='pt') as opened:
+            found = (opened.metadata() or {})['fingerprint']
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+        network = Readout(n_features, width, n_targets)
+        network.load_state_dict(state)
+    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f'{file} holds no readout, or is damaged: {error}') from error
+    require_same_training(file, found, mark)
+    return network.eval()
+
+
 def _blended(
-    networks: list[Member], boostings: list[BoostingMember], network_weights: Mapping[str, float]
+    networks: list[Member], seconds: Sequence[AnyMember], network_weights: Mapping[str, float]
 ) -> ElasticModel:
     """Return the model of all members, weighed so that their mean weight is 1."""
 
-    def weights(member: Member | BoostingMember, is_network: bool) -> tuple[float, ...]:
+    def weights(member: AnyMember, is_network: bool) -> tuple[float, ...]:
         return tuple(
             2 * (network_weights[name] if is_network else 1 - network_weights[name]) for name in member.targets
         )
@@ -328,7 +392,7 @@ def _blended(
     return ElasticModel(
         [
             *(dataclasses.replace(member, weights=weights(member, True)) for member in networks),
-            *(dataclasses.replace(member, weights=weights(member, False)) for member in boostings),
+            *(dataclasses.replace(member, weights=weights(member, False)) for member in seconds),
         ],
         {},
     )

@@ -20,7 +20,7 @@ from aiida_cgcnn_elastic.uncertainty.novelty import N_QUANTILES, Space, nearest_
 from .calibration import Calibration
 from .graphs import CrystalGraphs
 from .inference import pooled_features, predict_graphs
-from .model import BoostingMember, ElasticModel, Member
+from .model import ElasticModel, Member
 
 __all__ = ['calibrate_blend', 'calibrate_networks', 'why_not']
 
@@ -51,7 +51,7 @@ def calibrate_blend(
     Parameters
     ----------
     model : ElasticModel
-        First the networks, then the boostings; those of the same place learned from the same folds.
+        First the networks, then the boostings or readouts; those of the same place learned from the same folds.
     graphs : CrystalGraphs
         Of ``m`` crystals.
     targets : mapping of (m,) float
@@ -59,7 +59,7 @@ def calibrate_blend(
     fold : (m,) int
         In which each crystal was held out, -1 where it was in no fold.
     out_of_fold : mapping
-        ``{target: {'network' | 'boosting' | 'blend': (m,)}}``, as in `BlendResult`.
+        ``{target: {'network' | 'boosting' or 'readout' | 'blend': (m,)}}``, as in `BlendResult`.
 
     Raises
     ------
@@ -68,9 +68,10 @@ def calibrate_blend(
     """
     networks = [member for member in model.members if isinstance(member, Member)]
     n_pairs = len(model.members) // 2
-    kinds = [type(member) for member in model.members]
-    if not n_pairs or kinds != [Member] * n_pairs + [BoostingMember] * n_pairs or fold.max() != n_pairs - 1:
-        raise ValueError(f'{len(networks)} networks among {len(kinds)} members and {fold.max() + 1} folds are no blend')
+    is_blend = len(networks) == n_pairs and all(isinstance(member, Member) for member in model.members[:n_pairs])
+    if not n_pairs or not is_blend or len(model.members) != 2 * n_pairs or fold.max() != n_pairs - 1:
+        n_members = len(model.members)
+        raise ValueError(f'{len(networks)} networks among {n_members} members and {fold.max() + 1} folds are no blend')
     rows = np.flatnonzero(fold >= 0)
     graphs, fold = graphs.select(rows), fold[rows]
     novelty = np.empty(len(rows))
@@ -86,9 +87,11 @@ def calibrate_blend(
     assert kept is not None
     errors, standardised = {}, {}
     for name, values in targets.items():
-        true, kinds_of = values[rows], {kind: column[rows] for kind, column in out_of_fold[name].items()}
+        true, found = values[rows], {kind: column[rows] for kind, column in out_of_fold[name].items()}
         known = np.isfinite(true)
-        predicted, disagreement = kinds_of['blend'], np.abs(kinds_of['network'] - kinds_of['boosting'])
+        predicted = found.pop('blend')
+        one, other = found.values()
+        disagreement = np.abs(one - other)
         errors[name] = ErrorModel.fit((true - predicted)[known], predicted[known], novelty[known], disagreement[known])
         standardised[name] = (true - predicted) / errors[name].std(predicted, novelty, disagreement[None])
     return Calibration(errors, _correlation(standardised), kept, 0, n_pairs, 'out_of_fold')

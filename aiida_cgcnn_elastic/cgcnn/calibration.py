@@ -33,24 +33,24 @@ LEAST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the pairs of a blend predict for one target: of networks and of boostings, each (p, m), and their weights.
+    """What the pairs of a blend predict for one target: of networks and of others, each (p, m), and their weights.
 
-    A pair consists of a network and a boosting that learned from the same folds.
+    A pair consists of a network and a boosting (or readout) that learned from the same folds.
     """
 
     networks: Values
-    boostings: Values
+    others: Values
     network_weight: float
 
     @property
     def disagreements(self) -> Values:
         """Return how far the two are from each other, (p, m)."""
-        return np.abs(self.networks - self.boostings)
+        return np.abs(self.networks - self.others)
 
     @property
     def variance(self) -> Values:
         """Return the variance of the pairs about their mean, (m,)."""
-        blended = self.network_weight * self.networks + (1 - self.network_weight) * self.boostings
+        blended = self.network_weight * self.networks + (1 - self.network_weight) * self.others
         return blended.var(axis=0)
 
 
@@ -86,7 +86,7 @@ class Calibration:
     network : int
         The member whose pooled features place a crystal.
     n_pairs : int
-        Of networks with boostings, whose errors were measured one pair at a time; 0 for networks alone.
+        Of networks with boostings or readouts, whose errors were measured one pair at a time; 0 for networks alone.
     held_out : str
         ``'out_of_fold'`` or ``'validation'``: on which crystals.
     """

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 
 from aiida_cgcnn_elastic.baselines.features import structure_features
+from aiida_cgcnn_elastic.potentials.features import AtomFeatures
 from aiida_cgcnn_elastic.symbols import SYMBOLS
 
 from .calibration import Calibration, Pairs, Unseen
 from .graphs import CrystalGraphs, iter_graphs
-from .model import BoostingMember, ElasticModel, Member
+from .model import AnyMember, BoostingMember, ElasticModel, Member, ReadoutMember
 from .network import CGCNN, Batch
 
 __all__ = ['DTYPES', 'choose_device', 'pooled_features', 'predict', 'predict_graphs']
 
-AnyMember = Member | BoostingMember
 
 DTYPES = {'float32': torch.float32, 'float64': torch.float64}
 
@@ -45,6 +45,7 @@ def predict(
     dtype: str = 'float32',
     batch_edges: int | None = None,
     processes: int = 1,
+    features: AtomFeatures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict with all members of all models; members with the same target are averaged.
@@ -66,6 +67,8 @@ def predict(
     processes : int
         Worker processes that make graphs while this process predicts, worth their start from some thousand crystals on;
         1 does all in this process.
+    features : AtomFeatures, optional
+        What a potential knows of the crystals' atoms, for models that need it (see `ElasticModel.potential`).
     progress : callable
         Called with the numbers of crystals done and in all.
 
@@ -79,7 +82,8 @@ def predict(
     Raises
     ------
     ValueError
-        If there is no model, the arrays do not fit together (see `build_graphs`) or an option is unknown.
+        If there is no model, the arrays do not fit together (see `build_graphs`), an option is unknown, or a model
+        needs features that are not given.
     """
     members = _members(models)
     _check_options(dtype, batch_edges)
@@ -97,7 +101,9 @@ def predict(
     is_alone = processes <= 1
     calibration = _calibration(models)
     total = len(offsets) - 1
-    return _predict(members, calibration, parts, total, target_device, threads, dtype, batch_edges, is_alone, progress)
+    return _predict(
+        members, calibration, parts, features, total, target_device, threads, dtype, batch_edges, is_alone, progress
+    )
 
 
 def predict_graphs(
@@ -108,6 +114,7 @@ def predict_graphs(
     threads: int | None = None,
     dtype: str = 'float32',
     batch_edges: int | None = None,
+    features: AtomFeatures | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict as `predict` does, where the graphs are there already."""
     members = _members(models)
@@ -118,7 +125,10 @@ def predict_graphs(
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
     calibration = _calibration(models)
-    return _predict(members, calibration, [graphs], len(graphs), target_device, threads, dtype, batch_edges, True, None)
+    total = len(graphs)
+    return _predict(
+        members, calibration, [graphs], features, total, target_device, threads, dtype, batch_edges, True, None
+    )
 
 
 def pooled_features(
@@ -199,6 +209,7 @@ def _predict(
     members: Sequence[AnyMember],
     calibration: Calibration | None,
     parts: Iterable[CrystalGraphs],
+    features: AtomFeatures | None,
     total: int,
     device: torch.device,
     threads: int | None,
@@ -256,6 +267,9 @@ def _predict(
         finally:
             for _, _, future in running:
                 future.cancel()
+    for member, output in zip(members, outputs, strict=True):
+        if isinstance(member, ReadoutMember):
+            output[:] = member.predict(features)
     restored = [
         member.normalizer.restore(output) if isinstance(member, Member) else output
         for member, output in zip(members, outputs, strict=True)

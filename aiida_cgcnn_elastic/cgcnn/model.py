@@ -21,19 +21,23 @@ from torch import Tensor
 
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees
 from aiida_cgcnn_elastic.baselines.features import FEATURES_VERSION, check_table
+from aiida_cgcnn_elastic.potentials.features import AtomFeatures
 
 from .calibration import Calibration
 from .network import CGCNN, Architecture
+from .readout import Readout
 
 __all__ = [
     'CARD_FILE',
     'UNITS',
     'WEIGHTS_FILE',
+    'AnyMember',
     'BoostingMember',
     'ElasticModel',
     'Member',
     'ModelError',
     'Normalizer',
+    'ReadoutMember',
 ]
 
 WEIGHTS_FILE = 'model.safetensors'
@@ -160,6 +164,56 @@ class BoostingMember:
         return {**contents, 'element_table': torch.from_numpy(np.array(self.element_table, dtype=np.float64))}
 
 
+@dataclass
+class ReadoutMember:
+    """A readout from a potential's features of the atoms, its targets, and what undoes their standardisation."""
+
+    network: Readout
+    targets: tuple[str, ...]
+    normalizer: Normalizer
+    potential: str
+    n_neighbors: int
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_targets(self.targets, self.weights)
+        if not len(self.targets) == len(self.normalizer.mean) == self.network.output.out_features:
+            raise ValueError(f'{len(self.targets)} targets do not fit {self.network.output.out_features} outputs')
+
+    def predict(self, features: AtomFeatures | None) -> npt.NDArray[np.float64]:
+        """Return (m, t) predictions.
+
+        Raises
+        ------
+        ValueError
+            If the features are missing or of another potential.
+        """
+        if features is None or features.potential != self.potential:
+            found = 'none' if features is None else f'those of {features.potential}'
+            raise ValueError(f'the model needs the features of the potential {self.potential}, but got {found}')
+        return self.normalizer.restore(self.network.predict(features))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the card says of it."""
+        return {
+            'kind': 'readout',
+            **({} if self.weights is None else {'weights': list(self.weights)}),
+            'targets': list(self.targets),
+            'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
+            'potential': self.potential,
+            'n_features': len(self.network.mean),
+            'width': self.network.width,
+            'n_neighbors': self.n_neighbors,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is kept beside the card."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+
+
+AnyMember = Member | BoostingMember | ReadoutMember
+
+
 def _check_targets(targets: tuple[str, ...], weights: tuple[float, ...] | None) -> None:
     """Raise ValueError unless targets are known and weights, where given, as many, finite and not negative."""
     if unknown := sorted(set(targets) - set(UNITS)):
@@ -172,11 +226,11 @@ def _check_targets(targets: tuple[str, ...], weights: tuple[float, ...] | None) 
 
 @dataclass
 class ElasticModel:
-    """Networks, and boosted trees, that predict elastic moduli together.
+    """Networks, boosted trees and readouts of a potential that predict elastic moduli together.
 
     Attributes
     ----------
-    members : list of Member or BoostingMember
+    members : list of Member, BoostingMember or ReadoutMember
         Members with the same target are averaged, by their weights.
     card : dict
         What is known of the model beside what the members say: ``name``, ``description``, ``training`` (a list with one
@@ -185,7 +239,7 @@ class ElasticModel:
         What is known of the errors of all members together.
     """
 
-    members: list[Member | BoostingMember]
+    members: list[AnyMember]
     card: dict[str, Any]
     calibration: Calibration | None = None
 
@@ -193,6 +247,11 @@ class ElasticModel:
     def targets(self) -> tuple[str, ...]:
         """Return the names of everything that the model predicts, sorted."""
         return tuple(sorted({target for member in self.members for target in member.targets}))
+
+    @property
+    def potential(self) -> str | None:
+        """Return the potential whose features of the atoms the model needs, None where it needs none."""
+        return next((member.potential for member in self.members if isinstance(member, ReadoutMember)), None)
 
     @classmethod
     def join(cls, models: Sequence[ElasticModel], card: Mapping[str, Any] | None = None) -> ElasticModel:
@@ -314,13 +373,11 @@ def _member_of(name: str) -> int:
     return int(parts[1]) if len(parts) == 3 and parts[0] == 'members' and parts[1].isdecimal() else -1
 
 
-def _build_member(
-    entry: Mapping[str, Any], index: int, tensors: Mapping[str, Tensor], folder: Path
-) -> Member | BoostingMember:
+def _build_member(entry: Mapping[str, Any], index: int, tensors: Mapping[str, Tensor], folder: Path) -> AnyMember:
     """Return one member from its part of the card and its tensors."""
     prefix = f'members.{index}.'
     state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    build = {'network': _build_network, 'boosting': _build_boosting}
+    build = {'network': _build_network, 'boosting': _build_boosting, 'readout': _build_readout}
     try:
         # Cards were written without a kind when there were networks only.
         kind = entry.get('kind', 'network')
@@ -342,7 +399,7 @@ def _build_member(
 def _build_calibration(
     entry: Mapping[str, Any] | None,
     tensors: Mapping[str, Tensor],
-    members: Sequence[Member | BoostingMember],
+    members: Sequence[AnyMember],
     folder: Path,
 ) -> Calibration | None:
     """Return the calibration, None where the model has none."""
@@ -357,14 +414,16 @@ def _build_calibration(
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f'the calibration of the model in {folder} cannot be used: {error!r}') from error
     n_pairs = calibration.n_pairs
-    if not is_network or (n_pairs and kinds != [Member] * n_pairs + [BoostingMember] * n_pairs):
+    seconds = set(kinds[n_pairs:])
+    is_blend = len(kinds) == 2 * n_pairs and set(kinds[:n_pairs]) == {Member} and len(seconds - {Member}) == 1
+    if not is_network or (n_pairs and not (is_blend and len(seconds) == 1)):
         raise ModelError(f'the calibration of the model in {folder} does not fit its members')
     return calibration
 
 
 def _build_network(
     entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
-) -> Member | BoostingMember:
+) -> AnyMember:
     network = CGCNN(Architecture.from_dict(entry['architecture']), state['element_features'].numpy())
     network.load_state_dict(state)
     normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
@@ -373,7 +432,7 @@ def _build_network(
 
 def _build_boosting(
     entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
-) -> Member | BoostingMember:
+) -> AnyMember:
     if entry['features']['version'] != FEATURES_VERSION:
         raise ValueError(
             f'its features have version {entry["features"]["version"]}, this version makes {FEATURES_VERSION}; '
@@ -384,3 +443,13 @@ def _build_boosting(
     check_table(table)
     trees = tuple(BoostedTrees(state[f'trees.{name}'].numpy().tobytes()) for name in targets)
     return BoostingMember(trees, targets, table, entry['n_neighbors'], weights)
+
+
+def _build_readout(
+    entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
+) -> AnyMember:
+    targets = tuple(entry['targets'])
+    network = Readout(entry['n_features'], entry['width'], len(targets))
+    network.load_state_dict(state)
+    normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
+    return ReadoutMember(network.eval(), targets, normalizer, entry['potential'], entry['n_neighbors'], weights)

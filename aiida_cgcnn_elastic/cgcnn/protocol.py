@@ -11,6 +11,7 @@ from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.settings import Settings
 
 from .network import Architecture
+from .readout import ReadoutRecipe
 
 __all__ = ['PROTOCOLS', 'Protocol']
 
@@ -52,7 +53,10 @@ class Protocol(Settings):
         Of a cross-fitted blend: the training part is divided into that many, and for each a network and a boosting are
         trained on the others. One training of networks only if not given.
     boosting : Boosting, optional
-        Recipe for the boosting of a cross-fitted blend; given if and only if ``folds`` is.
+        Recipe for the boosting of a cross-fitted blend.
+    readout : ReadoutRecipe, optional
+        Recipe for the readout of a potential's features, which takes the place of the boosting. One of the two is given
+        if and only if ``folds`` is.
     """
 
     name: str = 'paper'
@@ -73,6 +77,7 @@ class Protocol(Settings):
     keep: str = 'best'
     folds: int | None = None
     boosting: Boosting | None = None
+    readout: ReadoutRecipe | None = None
 
     WHAT: ClassVar[str] = 'the protocol'
 
@@ -87,8 +92,9 @@ class Protocol(Settings):
         if self.ema_decay is not None:
             self._check_numbers('ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
         self.architecture(1)
-        if (self.folds is None) != (self.boosting is None):
-            raise ValueError('a protocol has either both of folds and boosting, or neither')
+        n_seconds = sum(recipe is not None for recipe in (self.boosting, self.readout))
+        if n_seconds != (self.folds is not None):
+            raise ValueError('a protocol has either folds and one of boosting and readout, or none of them')
         if self.folds is not None:
             self._check_whole('folds', least=2)
             if self.keep != 'last' or not self.joint_targets:
@@ -134,12 +140,15 @@ class Protocol(Settings):
         base = cls.from_name(given.pop('base', 'paper'))
         if isinstance(given.get('boosting'), Mapping):
             given['boosting'] = Boosting.from_dict(given['boosting'])
+        if isinstance(given.get('readout'), Mapping):
+            given['readout'] = ReadoutRecipe.from_dict(given['readout'])
         return replace(base, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what only cross-fitted protocols have is left out of the others."""
         values = super().to_dict()
-        return {name: value for name, value in values.items() if value is not None or name not in ('folds', 'boosting')}
+        optional = ('folds', 'boosting', 'readout')
+        return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
 PROTOCOLS = {
@@ -170,6 +179,21 @@ PROTOCOLS = {
         keep='last',
         folds=5,
         boosting=Boosting(),
+    ),
+    'refined': Protocol(
+        name='refined',
+        joint_targets=True,
+        loss='l1',
+        optimizer='adamw',
+        learning_rate=3e-3,
+        weight_decay=1e-2,
+        schedule='one_cycle',
+        epochs=70,
+        batch_size=128,
+        ema_decay=0.999,
+        keep='last',
+        folds=5,
+        readout=ReadoutRecipe(),
     ),
 }
 """``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once. ``accurate``: a cross-fitted

@@ -23,6 +23,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+
 from .calibrate import calibrate_networks, why_not
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
@@ -30,6 +32,7 @@ from .metrics import all_metrics
 from .model import UNITS, ElasticModel, Member, Normalizer, write_atomically
 from .network import CGCNN, Batch
 from .protocol import PROTOCOLS, Protocol
+from .schedule import ema_decay, one_cycle
 from .splits import PARTS, Split
 
 __all__ = [
@@ -374,15 +377,14 @@ class _Training:
         """Return the learning rate and the decay of Adam's first moment for a batch of this training."""
         if self.protocol.schedule == 'constant':
             return self.protocol.learning_rate, 0.9
-        rate, decay = _one_cycle(step, self.n_batches)
+        rate, decay = one_cycle(step, self.n_batches)
         return rate * self.protocol.learning_rate, decay
 
     def _update_average(self) -> None:
         """Move the averaged weights towards the present ones, faster in the beginning."""
         assert self.average is not None
         assert self.protocol.ema_decay is not None
-        steps = self.n_batches_done + 1
-        decay = min(self.protocol.ema_decay, steps / (steps + 9))
+        decay = ema_decay(self.n_batches_done, self.protocol.ema_decay)
         with torch.no_grad():
             present = self.network.state_dict()
             for name, tensor in self.average.state_dict().items():
@@ -474,17 +476,6 @@ def _metrics_of_sums(sums: npt.NDArray[np.float64], std: float) -> dict[str, flo
         'rmse': float(np.sqrt(squared / n) * std),
         'r2': float(1 - squared / spread) if spread > 0 else None,
     }
-
-
-def _one_cycle(step: int, total: int) -> tuple[float, float]:
-    """Return the learning rate over its maximum, and Adam's first decay, at a step of torch's `OneCycleLR`."""
-    warm_up = max(0.3 * total - 1, 1e-9)
-    start, end = 1 / 25, 1 / 25e4
-    if step <= warm_up:
-        fraction = (1 - math.cos(math.pi * step / warm_up)) / 2
-        return start + (1 - start) * fraction, 0.95 - 0.1 * fraction
-    fraction = (1 - math.cos(math.pi * min((step - warm_up) / (total - 1 - warm_up), 1.0))) / 2
-    return 1 + (end - 1) * fraction, 0.85 + 0.1 * fraction
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -587,10 +578,12 @@ def evaluate_parts(
     *,
     device: str,
     threads: int | None = None,
+    features: AtomFeatures | None = None,
 ) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, dict[str, dict[str, Any]]]]:
     """Return predictions and metrics as `TrainingResult` has them."""
     used = np.sort(np.concatenate(list(split.values())))
-    predicted = predict_graphs([model], graphs.select(used), device=device, threads=threads)
+    own = None if features is None else features.select(used)
+    predicted = predict_graphs([model], graphs.select(used), features=own, device=device, threads=threads)
     predictions: dict[str, npt.NDArray[np.float64]] = {}
     metrics: dict[str, dict[str, dict[str, Any]]] = {}
     for name, values in columns.items():

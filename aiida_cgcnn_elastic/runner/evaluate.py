@@ -97,6 +97,7 @@ def _predict(
     network: dict[str, Any],
 ) -> tuple[pa.Table, Any]:
     """Return the prediction table of the crystals that have a label, and the parts it was made from."""
+    from aiida_cgcnn_elastic.runner.features import needs_potential, reject_unknown, require_potential
     from aiida_cgcnn_elastic.runner.inference import NetworkSettings, predict_in_parts
     from aiida_cgcnn_elastic.runner.labels import with_labels
     from aiida_cgcnn_elastic.runner.models import load_models
@@ -106,6 +107,9 @@ def _predict(
     options = parse_source_options(source_options)
     models = load_models(run, model_names)
     result = read_crystals(run, crystals, source, options)
+    if needs_potential(models):
+        require_potential(models)
+        result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
     predicted, parts = predict_in_parts(run, models, labelled, NetworkSettings(**network), output)

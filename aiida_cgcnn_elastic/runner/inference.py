@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiida_cgcnn_elastic.runner.features import CRYSTALS_AT_ONCE, needs_potential
 from aiida_cgcnn_elastic.runner.files import sha256_of_json
 from aiida_cgcnn_elastic.runner.parts import Parts, Predicted
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
@@ -52,13 +53,16 @@ def predict_in_parts(
     """
     from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, predict_graphs
+    from aiida_cgcnn_elastic.potentials import atom_features
 
     try:
         device = choose_device(settings.device)
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
     run.report['machine'] = {'device': str(device)}
-    chunk_size = settings.chunk_size or (CPU_CHUNK_SIZE if device.type == 'cpu' else GPU_CHUNK_SIZE)
+    has_potential = needs_potential(models)
+    usual_size = CPU_CHUNK_SIZE if device.type == 'cpu' else GPU_CHUNK_SIZE
+    chunk_size = settings.chunk_size or (CRYSTALS_AT_ONCE if has_potential else usual_size)
     made_from = {
         'crystals': crystals.sha256(),
         'models': sha256_of_json(run.report['models']),
@@ -84,10 +88,15 @@ def predict_in_parts(
             chunk = crystals.slice(parts.n_saved, parts.n_saved + chunk_size)
             with run.timed('graphs'):
                 graphs = build_graphs(*chunk.arrays(), n_neighbors=n_neighbors)
+            features = None
+            if has_potential:
+                with run.timed('features'):
+                    features = atom_features(*chunk.arrays(), device=str(device), threads=run.threads)
             with run.timed('inference'):
                 predicted = predict_graphs(
                     models,
                     graphs,
+                    features=features,
                     device=str(device),
                     threads=run.threads,
                     dtype=settings.dtype,

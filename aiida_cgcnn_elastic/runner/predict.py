@@ -65,6 +65,7 @@ def predict(
 
     What is predicted is saved in the folder OUTPUT.parts while the run goes on; --resume continues from there.
     """
+    from aiida_cgcnn_elastic.runner.features import needs_potential, reject_unknown, require_potential
     from aiida_cgcnn_elastic.runner.inference import NetworkSettings, predict_in_parts
     from aiida_cgcnn_elastic.runner.models import load_models
     from aiida_cgcnn_elastic.runner.predictions import prediction_table, write_table
@@ -85,6 +86,9 @@ def predict(
     options = parse_source_options(source_options)
     models = load_models(run, model_names)
     result = read_crystals(run, crystals, source, options)
+    if needs_potential(models):
+        require_potential(models)
+        result = reject_unknown(run, result)
     run.report['n_crystals'] = result.n_read
     write_rejections(rejections_file, result)
     require_crystals(result)

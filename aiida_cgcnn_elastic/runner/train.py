@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -85,6 +86,7 @@ def train(
         fine_tune_model(run, crystals, output, *given)
         return
 
+    from aiida_cgcnn_elastic.runner.features import reject_unknown, require_potential
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.labels import with_labels
     from aiida_cgcnn_elastic.runner.predictions import write_table
@@ -95,7 +97,11 @@ def train(
     protocol = _protocol(protocol_name or 'paper')
     spec = check_split(DEFAULT_SPLIT if split_file is None else read_settings(split_file, 'split'))
     run.report |= {'protocol': protocol.to_dict(), 'split': spec, 'seed': seed}
+    if protocol.readout is not None:
+        require_potential()
     result = read_crystals(run, crystals, source, parse_source_options(source_options))
+    if protocol.readout is not None:
+        result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
     split = split_crystals(spec, labelled, seed)
@@ -160,9 +166,13 @@ def _train(
     record: dict[str, Any],
 ) -> TrainingResult:
     """Train by the protocol."""
+    from aiida_cgcnn_elastic.runner.features import FOLDER, training_features
     from aiida_cgcnn_elastic.runner.labels import labels
 
     threads = check_machine(run, device, folder)
+    features = {}
+    if protocol.readout is not None:
+        features = {'features': training_features(run, crystals, folder / FOLDER, run.report['machine']['device'])}
     with run.stage('train'), training_failures(run):
         return _trainer(protocol)(
             graphs,
@@ -177,6 +187,7 @@ def _train(
             device=device,
             threads=threads,
             record=record,
+            **features,
         )
 
 
@@ -217,14 +228,14 @@ def _trainer(protocol: Protocol) -> Callable[..., TrainingResult]:
     from aiida_cgcnn_elastic.cgcnn.training import train as train_network
     from aiida_cgcnn_elastic.crystals.elements import element_features, more_element_properties
 
-    features = element_features()
+    of_elements = element_features()
     if protocol.folds is None:
-        return partial(train_network, element_features=features)
+        return partial(train_network, element_features=of_elements)
 
     from aiida_cgcnn_elastic.baselines.features import property_table
     from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 
-    return partial(train_blend, element_features=features, element_table=property_table(more_element_properties()))
+    return partial(train_blend, element_features=of_elements, element_table=property_table(more_element_properties()))
 
 
 def training_record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -304,8 +315,10 @@ def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     if protocol.folds is not None:
         from aiida_cgcnn_elastic.cgcnn.blend import remove_checkpoint
+        from aiida_cgcnn_elastic.runner.features import FOLDER
 
         remove_checkpoint(folder, protocol.folds)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
     remove_empty(folder)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+from aiida_cgcnn_elastic.cgcnn.schedule import one_cycle
 from aiida_cgcnn_elastic.cgcnn.splits import split_by_fraction
 from aiida_cgcnn_elastic.cgcnn.training import (
     CHECKPOINT_FILE,
@@ -18,7 +19,6 @@ from aiida_cgcnn_elastic.cgcnn.training import (
     Interrupted,
     Protocol,
     TrainingResult,
-    _one_cycle,
     train,
 )
 
@@ -306,7 +306,7 @@ def test_one_cycle_is_that_of_torch():
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=total)
     for step in range(total):
         group = optimizer.param_groups[0]
-        assert _one_cycle(step, total) == pytest.approx((group['lr'], group['betas'][0]), abs=1e-9)
+        assert one_cycle(step, total) == pytest.approx((group['lr'], group['betas'][0]), abs=1e-9)
         optimizer.step()
         if step < total - 1:
             schedule.step()
@@ -332,11 +332,11 @@ def test_impossible_protocols_are_refused(values, message):
 
 
 def test_protocols_survive_their_dicts():
-    for name in ('paper', 'fast', 'accurate'):
+    for name in ('paper', 'fast', 'accurate', 'refined'):
         protocol = Protocol.from_name(name)
         assert protocol.name == name
         assert Protocol.from_dict(protocol.to_dict()) == protocol
-    with pytest.raises(ValueError, match=r"no protocol 'quick'; there are \['accurate', 'fast', 'paper'\]"):
+    with pytest.raises(ValueError, match=r"no protocol 'quick'; there are \['accurate', 'fast', 'paper', 'refined'\]"):
         Protocol.from_name('quick')
 
 

@@ -43,7 +43,7 @@ def test_criteria_of_the_screening_protocols():
 
 
 def test_unknown_protocol_lists_those_there_are():
-    with pytest.raises(ValueError, match='fast, fine_tune, paper'):
+    with pytest.raises(ValueError, match='fast, fine_tune, paper, refined'):
         TrainWorkChain.get_protocol_inputs('best')
 
 

@@ -1,0 +1,130 @@
+"""What a potential knows of the atoms: for models that need it, and saved piece by piece for a training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiida_cgcnn_elastic.runner.files import replacing, sha256_of_json
+from aiida_cgcnn_elastic.runner.run import Run, RunFailed
+from aiida_cgcnn_elastic.runner.status import Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.crystals.sources import ReadResult
+    from aiida_cgcnn_elastic.potentials import AtomFeatures
+
+FOLDER = 'features'
+"""Where a training keeps features, in its checkpoint's folder."""
+
+CRYSTALS_AT_ONCE = 256
+"""Crystals whose features are saved as one piece: some ten seconds of work."""
+
+
+def needs_potential(models: Sequence[ElasticModel]) -> bool:
+    """Say whether one of the models needs the features of a potential."""
+    return any(model.potential is not None for model in models)
+
+
+def require_potential(models: Sequence[ElasticModel] | None = None) -> None:
+    """Make sure that the potential of the models, or of a training, can be used.
+
+    Raises
+    ------
+    RunFailed
+        With `Status.MODEL_UNUSABLE` (of a training, `Status.SETTINGS_INVALID`) if it cannot.
+    """
+    from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialUnavailable, require_potential
+
+    status = Status.SETTINGS_INVALID if models is None else Status.MODEL_UNUSABLE
+    try:
+        require_potential()
+    except PotentialUnavailable as error:
+        raise RunFailed(status, str(error)) from error
+    for model in models or ():
+        if model.potential not in (None, POTENTIAL):
+            raise RunFailed(status, f'the model needs the potential {model.potential}; this version has {POTENTIAL}')
+
+
+def reject_unknown(run: Run, result: ReadResult) -> ReadResult:
+    """Reject the crystals with elements that the potential does not know; the report's counts follow."""
+    import numpy as np
+
+    from aiida_cgcnn_elastic.crystals.crystal import Reason, Rejection
+    from aiida_cgcnn_elastic.potentials import POTENTIAL, known_elements
+    from aiida_cgcnn_elastic.symbols import SYMBOLS
+
+    arrays = result.table.arrays()
+    is_unknown = ~np.isin(arrays.atomic_numbers, sorted(known_elements()))
+    crystals = np.repeat(np.arange(len(result.table)), np.diff(arrays.offsets))
+    rows = np.unique(crystals[is_unknown])
+    if not len(rows):
+        return result
+    ids = result.table.material_ids
+    rejections = []
+    for row in rows.tolist():
+        atoms = slice(arrays.offsets[row], arrays.offsets[row + 1])
+        unknown = np.unique(arrays.atomic_numbers[atoms][is_unknown[atoms]])
+        detail = f'the potential {POTENTIAL} does not know {", ".join(SYMBOLS[number] for number in unknown)}'
+        rejections.append(Rejection(ids[row], Reason.UNKNOWN_SPECIES, detail))
+    kept = result.table.select(np.setdiff1d(np.arange(len(result.table)), rows))
+    result = replace(result, table=kept, rejections=[*result.rejections, *rejections])
+    run.report |= {'n_rejected': len(result.rejections), 'rejected_by_reason': result.rejected_by_reason}
+    return result
+
+
+def training_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> AtomFeatures:
+    """Return the features of all crystals, saved in a folder as they are made, for --resume to continue from.
+
+    Raises
+    ------
+    RunFailed
+        With `Status.STOPPED` if the run must stop.
+    """
+    from aiida_cgcnn_elastic.potentials import POTENTIAL, AtomFeatures, atom_features
+
+    mark = sha256_of_json({'crystals': crystals.sha256(), 'potential': POTENTIAL, 'at_once': CRYSTALS_AT_ONCE})
+    if not run.options.resume and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    with run.stage('features', len(crystals)):
+        for start in range(0, len(crystals), CRYSTALS_AT_ONCE):
+            run.progress.update(start)
+            run.stop_if_asked(f'the features of {start} of {len(crystals)} crystals are saved; continue with --resume')
+            chunk = crystals.slice(start, start + CRYSTALS_AT_ONCE)
+            file = folder / f'{start:08d}.safetensors'
+            values = _read(file, mark)
+            if values is None:
+                values = atom_features(*chunk.arrays(), device=device, threads=run.threads).values
+                _write(file, mark, values)
+            parts.append(AtomFeatures(POTENTIAL, values, chunk.arrays().offsets))
+        run.progress.update(len(crystals))
+    return AtomFeatures.concatenate(parts)
+
+
+def _read(file: Path, mark: str) -> NDArray[np.float16] | None:
+    """Return the features in a file, None where it is absent or of other crystals."""
+    import safetensors
+
+    if not file.exists():
+        return None
+    try:
+        with safetensors.safe_open(file, framework='np') as opened:
+            return opened.get_tensor('values') if (opened.metadata() or {}).get('mark') == mark else None
+    except (OSError, safetensors.SafetensorError):
+        return None  # a damaged file is made again
+
+
+def _write(file: Path, mark: str, values: NDArray[np.float16]) -> None:
+    from safetensors.numpy import save_file
+
+    with replacing(file) as temporary:
+        save_file({'values': values}, temporary, metadata={'mark': mark})

@@ -1,0 +1,110 @@
+"""Models that need a universal potential: trained and used by the real executable."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+from aiida_cgcnn_elastic.crystals import CrystalTable
+from tests.labelled import TINY_PROTOCOL, labelled_crystals, rock_salt
+
+from .conftest import EXECUTABLE
+
+REFINED = {
+    **TINY_PROTOCOL,
+    'keep': 'last',
+    'folds': 2,
+    'readout': {'width': 8, 'epochs': 3, 'batch_size': 16},
+}
+
+
+@pytest.fixture(scope='module')
+def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('protocol') / 'refined.json'
+    path.write_text(json.dumps(REFINED))
+    return path
+
+
+@pytest.fixture(scope='module')
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('split') / 'split.json'
+    path.write_text(json.dumps({'method': 'column', 'column': 'matbench_fold', 'test': [4], 'validation': 0}))
+    return path
+
+
+def command(crystals: Path, protocol: Path, split: Path, output: Path) -> list[str]:
+    paths = ['train', crystals, '--protocol', protocol, '--split', split, '--output', output]
+    return [str(EXECUTABLE), *map(str, paths)]
+
+
+@pytest.fixture(scope='module')
+def refined(tmp_path_factory: pytest.TempPathFactory, crystals_file: Path, protocol: Path, split: Path) -> Path:
+    """Return the folder of a small model with readouts."""
+    folder = tmp_path_factory.mktemp('refined') / 'model'
+    subprocess.run(command(crystals_file, protocol, split, folder), check=True, capture_output=True)
+    return folder
+
+
+def test_a_training_leaves_a_model_and_no_features(refined: Path) -> None:
+    left = ['history.json', 'model.json', 'model.safetensors', 'out_of_fold.parquet', 'predictions.parquet']
+    assert sorted(path.name for path in refined.iterdir()) == left
+    assert {'network', 'readout', 'blend'} <= set(pq.read_schema(refined / 'out_of_fold.parquet').names)
+    assert ElasticModel.load(refined).potential == '7net-0'
+
+
+def test_a_training_stopped_while_it_makes_features_continues_to_the_same_model(
+    refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
+) -> None:
+    folder = tmp_path / 'model'
+    once = command(crystals_file, protocol, split, folder)
+    process = subprocess.Popen(once, stderr=subprocess.PIPE)
+    features = folder / 'checkpoint' / 'features'
+    end = time.monotonic() + 120
+    while not list(features.glob('*.safetensors')) and process.poll() is None:
+        assert time.monotonic() < end, 'no features were made'
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*once, '--resume'], check=True, capture_output=True)
+    assert (folder / 'model.safetensors').read_bytes() == (refined / 'model.safetensors').read_bytes()
+
+
+def test_crystals_that_the_potential_does_not_know_are_rejected_beside_good_ones(
+    invoke: Callable, refined: Path, tmp_path: Path
+) -> None:
+    crystals = [*labelled_crystals()[:4], rock_salt('polonium', 'Po', 'O', 5.0), rock_salt('good', 'Mg', 'O', 4.2)]
+    path = tmp_path / 'crystals.parquet'
+    CrystalTable.from_crystals(crystals).write(path)
+    files = ['--output', tmp_path / 'p.parquet', '--rejections', tmp_path / 'r.parquet']
+    done = invoke('predict', path, '--model', refined, *files)
+    assert done.status == 0, done.output
+    assert (done.report['n_crystals'], done.report['n_predicted'], done.report['n_rejected']) == (6, 5, 1)
+    rejected = pq.read_table(tmp_path / 'r.parquet').to_pylist()
+    assert [(row['material_id'], row['reason']) for row in rejected] == [('polonium', 'unknown_species')]
+    assert 'does not know Po' in rejected[0]['detail']
+    table = pq.read_table(tmp_path / 'p.parquet')
+    assert table.column('material_id').to_pylist()[-1] == 'good'
+    assert not table.column('log10_k_vrh').null_count
+
+
+def test_without_the_potential_the_extra_to_install_is_named(
+    refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
+) -> None:
+    hidden = tmp_path / 'hidden' / 'sevenn'
+    hidden.mkdir(parents=True)
+    (hidden / '__init__.py').write_text("raise ImportError('hidden by this test')")
+    environment = {**os.environ, 'PYTHONPATH': str(hidden.parent)}
+    predict = [str(EXECUTABLE), 'predict', str(crystals_file), '--model', str(refined), '--output', str(tmp_path / 'p')]
+    for arguments, status in ((predict, 12), (command(crystals_file, protocol, split, tmp_path / 'm'), 14)):
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert 'aiida-cgcnn-elastic[refine]' in done.stderr
