@@ -8,8 +8,9 @@ from typing import Any
 
 from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
+from aiida.common.links import LinkType
 from aiida.engine import CalcJobProcessSpec
-from aiida.orm import Dict, FolderData, RemoteData, SinglefileData
+from aiida.orm import Dict, FolderData, ProcessNode, RemoteData, SinglefileData
 
 from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
@@ -48,6 +49,22 @@ class IngestCalculation(RunnerCalculation):
         )
         spec.output('crystals', valid_type=CrystalSetData, help='The usable crystals, and those rejected with reasons.')
 
+    @classmethod
+    def is_valid_cache(cls, node: ProcessNode) -> bool:
+        """Return whether a job may stand in for an equal one: not where what it read may have changed since.
+
+        What lies on a computer is named by its path only, and what a source makes itself depends on what is installed.
+        """
+        if not super().is_valid_cache(node):
+            return False
+        inputs = node.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
+        if any(isinstance(link.node, RemoteData) for link in inputs):
+            return False
+        if any(link.link_label.startswith('files__') for link in inputs):
+            return True
+        parameters = next(link.node.get_dict() for link in inputs if link.link_label == 'parameters')
+        return _made_from(parameters) == {key: node.outputs.crystals.origin[key] for key in ('version', 'files')}
+
     def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:  # noqa: ARG002
         """Put the files into one folder, so that those that belong together find each other."""
         parameters = self.parameters()
@@ -76,6 +93,14 @@ def staged_name(key: str, node: SinglefileData | FolderData | RemoteData) -> str
     if isinstance(node, RemoteData):
         return PurePosixPath(node.get_remote_path()).name
     return key
+
+
+def _made_from(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return version and files of what a source that reads no files makes its crystals from."""
+    from aiida_cgcnn_elastic.crystals.sources import open_source
+
+    origin = open_source((), parameters['source'], **parameters.get('options', {})).origin().to_dict()
+    return {key: origin[key] for key in ('version', 'files')}
 
 
 def validate_files(files: dict[str, Any], _: Any) -> str | None:

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
 from aiida.orm import Dict, FolderData, RemoteData, SinglefileData
 
 from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
@@ -82,3 +83,36 @@ def test_folder_on_the_computer_is_read_where_it_is(run_job, cgcnn_code, cifs, t
 def test_what_cannot_work_is_refused_at_once(cgcnn_code, inputs, message):
     with pytest.raises(ValueError, match=message):
         run_get_node(IngestCalculation, code=cgcnn_code, **inputs())
+
+
+def test_crystals_made_from_other_data_are_made_again(run_job, cgcnn_code, monkeypatch, tmp_path):
+    from aiida_cgcnn_elastic.crystals.sources import controls
+
+    inputs = {'code': cgcnn_code, 'parameters': Dict({'source': 'prototypes', 'options': {'n_crystals': 0}})}
+    with enable_caching():
+        first = run_job(IngestCalculation, **inputs)
+        assert first.is_finished_ok, first.exit_message
+        again = run_job(IngestCalculation, **inputs)
+        assert again.base.caching.get_cache_source() == first.uuid
+        changed = tmp_path / controls.FILE.name
+        changed.write_bytes(controls.FILE.read_bytes() + b'# another reference\n')
+        monkeypatch.setattr(controls, 'FILE', changed)
+        assert not IngestCalculation.is_valid_cache(first)
+
+
+def test_a_folder_on_the_computer_is_read_again(run_job, cgcnn_code, cifs, tmp_path):
+    folder = tmp_path / 'cifs'
+    folder.mkdir()
+    for name, content in cifs.items():
+        (folder / name).write_bytes(content)
+    with enable_caching():
+        first, again = (
+            run_job(
+                IngestCalculation,
+                code=cgcnn_code,
+                files={'cifs': RemoteData(str(folder), computer=cgcnn_code.computer)},
+            )
+            for _ in range(2)
+        )
+    check(first, 'files')
+    assert not again.base.caching.is_created_from_cache
