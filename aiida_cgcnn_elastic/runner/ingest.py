@@ -43,7 +43,7 @@ def ingest(
     result = read_crystals(run, paths, source, parse_source_options(source_options))
     run.report['n_crystals'] = len(result.table)
     with run.stage('write'):
-        write_rejections(rejections_file, result)
+        write_rejections(run, rejections_file, result)
         require_crystals(result)
         run.report['elements'] = result.table.elements
         run.report['columns'] = result.table.column_names

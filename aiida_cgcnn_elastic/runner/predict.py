@@ -90,7 +90,7 @@ def predict(
         require_potential(models)
         result = reject_unknown(run, result)
     run.report['n_crystals'] = result.n_read
-    write_rejections(rejections_file, result)
+    write_rejections(run, rejections_file, result)
     require_crystals(result)
 
     with run.stage('filter'):
@@ -103,6 +103,9 @@ def predict(
         _check_counts(run, table.num_rows)
         write_table(output, table)
     parts.remove()
+    if run.report['n_excluded']:
+        counts = ', '.join(f'{count} {reason}' for reason, count in run.report['excluded_by_reason'].items())
+        run.say(f'{run.report["n_excluded"]} of {result.n_read} crystals are excluded by the criteria ({counts})')
 
 
 def _apply_filters(run: Run, known: pa.Table, criteria: Criteria, path: Path | None) -> NDArray[np.bool_]:

@@ -67,10 +67,13 @@ def read_crystals(
     return result
 
 
-def write_rejections(path: Path | None, result: ReadResult) -> None:
-    """Write the rejections where they are asked for."""
+def write_rejections(run: Run, path: Path | None, result: ReadResult) -> None:
+    """Say how many crystals are rejected, and write which and why where that is asked for."""
     from aiida_cgcnn_elastic.crystals.sources import write_rejections as write
 
+    if result.rejections:
+        where = 'give --rejections FILE to see which and why' if path is None else f'{path} tells which and why'
+        run.say(f'{len(result.rejections)} of {result.n_read} crystals are rejected ({_counts(result)}); {where}')
     if path is not None:
         with replacing(path) as temporary:
             write(temporary, result.rejections)
@@ -82,8 +85,13 @@ def require_crystals(result: ReadResult) -> None:
         return
     if not result.n_read:
         raise RunFailed(Status.NO_USABLE_CRYSTAL, 'the input holds no crystals')
-    counts = ', '.join(f'{count} {reason}' for reason, count in result.rejected_by_reason.items())
-    raise RunFailed(Status.NO_USABLE_CRYSTAL, f'all {result.n_read} crystals of the input are rejected: {counts}')
+    raise RunFailed(
+        Status.NO_USABLE_CRYSTAL, f'all {result.n_read} crystals of the input are rejected: {_counts(result)}'
+    )
+
+
+def _counts(result: ReadResult) -> str:
+    return ', '.join(f'{count} {reason}' for reason, count in result.rejected_by_reason.items())
 
 
 def _open(run: Run, paths: Sequence[Path], source: str | None, options: dict[str, Any]) -> Source:

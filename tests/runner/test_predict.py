@@ -13,9 +13,11 @@ import pytest
 
 from aiida_cgcnn_elastic.cgcnn.inference import DTYPES
 from aiida_cgcnn_elastic.crystals import CrystalTable
+from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
 from aiida_cgcnn_elastic.crystals.sources import read_rejections
 from aiida_cgcnn_elastic.elasticity import derived_columns
 from aiida_cgcnn_elastic.runner.predict import predict
+from tests.labelled import rock_salt
 
 from .test_ingest import cif
 
@@ -196,3 +198,17 @@ def test_a_gnome_release_loses_nothing(invoke: Callable, tmp_path: Path, shared_
     rejected = [item.material_id for item in read_rejections(rejections)]
     assert len(ids) + len(rejected) == done.report['n_crystals'] == 3000
     assert len(set(ids)) == len(ids)
+
+
+def test_what_was_rejected_and_excluded_is_said(invoke: Callable, tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / 'cifs'
+    folder.mkdir()
+    for crystal in (rock_salt('good', 'Mg', 'O', 4.2), rock_salt('uranium', 'U', 'N', 4.9)):
+        to_pymatgen(crystal).to(filename=str(folder / f'{crystal.material_id}.cif'))
+    (folder / 'broken.cif').write_text('no CIF at all')
+    criteria = tmp_path / 'criteria.json'
+    criteria.write_text('{}')
+    done = invoke('predict', folder, '--model', model, '--output', tmp_path / 'p.csv', '--criteria', criteria)
+    assert done.status == 0
+    assert '1 of 3 crystals are rejected (1 unreadable); give --rejections FILE' in done.output
+    assert '1 of 3 crystals are excluded by the criteria (1 radioactive' in done.output
