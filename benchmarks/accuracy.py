@@ -3,7 +3,8 @@
 Usage: python benchmarks/accuracy.py KVRH.json.gz GVRH.json.gz [--test-fold 4] [--protocol paper ...]
 
 Trains on the other folds that the files have; a blend on all of them, the others with a tenth for validation. A blend
-is shown also with its networks alone and its boostings alone.
+is shown also with its networks alone and its boostings (or readouts) alone. `refined` needs the extra `refine`, and
+spends most of its time on the potential's features of the atoms.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from aiida_cgcnn_elastic.cgcnn.splits import split_by_column
 from aiida_cgcnn_elastic.cgcnn.training import train
 from aiida_cgcnn_elastic.crystals import sources
 from aiida_cgcnn_elastic.crystals.elements import element_features, more_element_properties
+from aiida_cgcnn_elastic.potentials import AtomFeatures, atom_features
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
 
@@ -47,25 +49,40 @@ def main() -> None:
         validation = 0.0 if protocol.folds else 0.1
         split = split_by_column(table.column('matbench_fold'), [options.test_fold], validation, seed=options.seed)
         start = time.perf_counter()
+        features = None
         if protocol.folds is None:
             model = train(graphs, targets, split, protocol, element_features(), **common).model
             variants = {name: model.members}
         else:
             elements = property_table(more_element_properties())
-            model = train_blend(graphs, targets, split, protocol, element_features(), elements, **common).model
+            if protocol.readout is not None:
+                features = atom_features(*table.arrays(), threads=options.threads)
+            model = train_blend(
+                graphs, targets, split, protocol, element_features(), elements, features=features, **common
+            ).model
             unweighted = [dataclasses.replace(member, weights=None) for member in model.members]
             variants = {
                 name: model.members,
                 f'{name}, networks': [member for member in unweighted if isinstance(member, Member)],
-                f'{name}, boostings': [member for member in unweighted if not isinstance(member, Member)],
+                f'{name}, others': [member for member in unweighted if not isinstance(member, Member)],
             }
         seconds = time.perf_counter() - start
         for label, members in variants.items():
-            show(label, ElasticModel(members, {}), graphs.select(split['test']), targets, split['test'], seconds)
+            rows = split['test']
+            tested = None if features is None else features.select(rows)
+            show(label, ElasticModel(members, {}), graphs.select(rows), tested, targets, rows, seconds)
 
 
-def show(label: str, model: ElasticModel, graphs: CrystalGraphs, targets: dict, rows: list, seconds: float) -> None:
-    predicted = predict_graphs([model], graphs, device='cpu')
+def show(
+    label: str,
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    features: AtomFeatures | None,
+    targets: dict,
+    rows: list,
+    seconds: float,
+) -> None:
+    predicted = predict_graphs([model], graphs, features=features, device='cpu')
     errors = [f'{mae(values[rows], predicted[name]):12.4f}' for name, values in targets.items()]
     print(label.ljust(24), *errors, f'{seconds:9.0f}', flush=True)
 
