@@ -15,11 +15,11 @@ from aiida_cgcnn_elastic.data.packed import PackedData
 __all__ = ('ElasticModelData',)
 
 _FORMAT = 'aiida-cgcnn-elastic model'
-_PLURALS = {'network': 'networks', 'boosting': 'boostings'}
+_PLURALS = {'network': 'networks', 'boosting': 'boostings', 'readout': 'readouts'}
 
 
 class ElasticModelData(PackedData):
-    """A trained network, or several, also with boosted trees: safetensors and a model card as JSON. Never a pickle.
+    """Trained networks, also with boosted trees or readouts: safetensors and a model card as JSON. Never a pickle.
 
     Attributes: ``name``, ``targets``, ``n_members``, ``members`` (kind, targets, architecture, ... of each),
     ``training`` (a record for each training: protocol, seed, split, data, metrics), ``content_sha256``.

@@ -56,6 +56,12 @@ def fine_tune_model(
     (parent,) = load_models(run, [parent_name])
     if not any(isinstance(member, Member) for member in parent.members):
         raise RunFailed(Status.MODEL_UNUSABLE, f'the model {parent_name!r} has no network that could be fine-tuned')
+    if parent.potential is not None:
+        raise RunFailed(
+            Status.MODEL_UNUSABLE,
+            f'the model {parent_name!r} reads out a potential, which cannot be fine-tuned; start from another, such as '
+            'accurate or fast',
+        )
     result = read_crystals(run, crystals, source, options)
     require_crystals(result)
     labelled = with_labels(run, result.table)

@@ -96,6 +96,14 @@ def test_crystals_that_the_potential_does_not_know_are_rejected_beside_good_ones
     assert not table.column('log10_k_vrh').null_count
 
 
+def test_a_model_that_reads_out_a_potential_is_not_fine_tuned(
+    invoke: Callable, refined: Path, tmp_path: Path, crystals_file: Path
+) -> None:
+    done = invoke('train', crystals_file, '--from', refined, '--output', tmp_path / 'child')
+    assert done.status == 12
+    assert 'start from another, such as accurate or fast' in done.output
+
+
 def test_without_the_potential_the_extra_to_install_is_named(
     refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
 ) -> None:
