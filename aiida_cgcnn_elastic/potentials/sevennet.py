@@ -46,8 +46,8 @@ def require_potential() -> None:
         import sevenn  # noqa: F401
     except ImportError as error:
         raise PotentialUnavailable(
-            f'the potential {POTENTIAL} needs the package sevenn: '
-            "pip install -c constraints.txt 'aiida-cgcnn-elastic[refine]'"
+            f'the potential {POTENTIAL} needs the package sevenn, the extra `refine`: in the folder of the project, '
+            "pip install -c constraints.txt -e '.[refine]'"
         ) from error
 
 

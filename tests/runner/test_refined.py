@@ -115,4 +115,4 @@ def test_without_the_potential_the_extra_to_install_is_named(
     for arguments, status in ((predict, 12), (command(crystals_file, protocol, split, tmp_path / 'm'), 14)):
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
-        assert 'aiida-cgcnn-elastic[refine]' in done.stderr
+        assert "pip install -c constraints.txt -e '.[refine]'" in done.stderr
