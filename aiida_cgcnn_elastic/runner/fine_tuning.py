@@ -9,10 +9,7 @@ from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from aiida_cgcnn_elastic.cgcnn.fine_tuning import FineTuning, FineTuningResult
-    from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.cgcnn.fine_tuning import FineTuning
 
 DEFAULT_PROTOCOL = 'fine_tune'
 
@@ -43,6 +40,7 @@ def fine_tune_model(
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
     from aiida_cgcnn_elastic.runner.train import (
         check_machine,
+        out_of_fold_rows,
         prediction_rows,
         remove_empty,
         training_failures,
@@ -98,7 +96,7 @@ def fine_tune_model(
         write_json(output / 'history.json', tuned.history)
         parts = {'train': (tuned.fold >= 0).nonzero()[0]}
         write_table(output / 'predictions.parquet', prediction_rows(tuned.predictions, labelled, parts))
-        write_table(output / 'out_of_fold.parquet', _out_of_fold(tuned, labelled))
+        write_table(output / 'out_of_fold.parquet', out_of_fold_rows(tuned.held_out, tuned.fold, labelled))
         remove_checkpoint(folder)
         remove_empty(folder)
 
@@ -135,29 +133,3 @@ def verdict_in_words(target: str, comparison: dict[str, Any]) -> str:
         f'{comparison["mae_before"]:.4f} to {comparison["mae_after"]:.4f} (95 % interval of the difference: '
         f'{comparison["low"]:+.4f} to {comparison["high"]:+.4f})'
     )
-
-
-def _out_of_fold(tuned: FineTuningResult, crystals: CrystalTable) -> pa.Table:
-    """Return what was predicted for held-out crystals, one row for each target."""
-    import numpy as np
-    import pyarrow as pa
-
-    from aiida_cgcnn_elastic.runner.labels import labels
-
-    known_values = labels(crystals)
-    tables = []
-    for target, kinds in tuned.held_out.items():
-        true = known_values[target]
-        rows = np.flatnonzero((tuned.fold >= 0) & np.isfinite(true))
-        tables.append(
-            pa.table(
-                {
-                    'material_id': crystals.arrow.column('material_id').take(pa.array(rows)),
-                    'fold': pa.array(tuned.fold[rows], pa.int16()),
-                    'target': pa.array([target] * len(rows), pa.string()),
-                    'true': true[rows],
-                    **{kind: values[rows] for kind, values in kinds.items()},
-                }
-            )
-        )
-    return pa.concat_tables(tables)

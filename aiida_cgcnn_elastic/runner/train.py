@@ -86,6 +86,7 @@ def train(
         fine_tune_model(run, crystals, output, *given)
         return
 
+    from aiida_cgcnn_elastic.cgcnn.blend import BlendResult
     from aiida_cgcnn_elastic.runner.features import reject_unknown, require_potential
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.labels import with_labels
@@ -118,8 +119,9 @@ def train(
         trained.model.save(output)
         write_json(output / 'history.json', trained.history)
         write_table(output / 'predictions.parquet', prediction_rows(trained.predictions, labelled, split))
-        if protocol.folds is not None:
-            write_table(output / 'out_of_fold.parquet', _out_of_fold(trained, labelled))
+        if isinstance(trained, BlendResult):
+            rows = out_of_fold_rows(trained.out_of_fold, trained.fold, labelled)
+            write_table(output / 'out_of_fold.parquet', rows)
         _remove_checkpoint(folder, protocol)
 
 
@@ -279,26 +281,33 @@ def prediction_rows(predictions: Mapping[str, NDArray[np.float64]], crystals: Cr
     return pa.concat_tables(tables)
 
 
-def _out_of_fold(trained: TrainingResult, crystals: CrystalTable) -> pa.Table:
-    """Return what the members of a blend that did not see a crystal predict for it, one row for each target."""
+def out_of_fold_rows(
+    held_out: Mapping[str, Mapping[str, NDArray[np.float64]]], fold: NDArray[np.int64], crystals: CrystalTable
+) -> pa.Table:
+    """Return what was predicted for crystals by those that did not see them, one row for each target that it has.
+
+    Parameters
+    ----------
+    held_out : mapping
+        ``{target: {kind: (m,)}}``; each kind becomes a column.
+    fold : (m,) int
+        In which each crystal was held out, -1 for none.
+    """
     import numpy as np
     import pyarrow as pa
 
-    from aiida_cgcnn_elastic.cgcnn.blend import BlendResult
     from aiida_cgcnn_elastic.runner.labels import labels
 
-    if not isinstance(trained, BlendResult):
-        raise TypeError('only a blend has predictions out of fold')
     known_values = labels(crystals)
     tables = []
-    for target, kinds in trained.out_of_fold.items():
+    for target, kinds in held_out.items():
         true = known_values[target]
-        rows = np.flatnonzero((trained.fold >= 0) & np.isfinite(true))
+        rows = np.flatnonzero((fold >= 0) & np.isfinite(true))
         tables.append(
             pa.table(
                 {
                     'material_id': crystals.arrow.column('material_id').take(pa.array(rows)),
-                    'fold': pa.array(trained.fold[rows], pa.int16()),
+                    'fold': pa.array(fold[rows], pa.int16()),
                     'target': pa.array([target] * len(rows), pa.string()),
                     'true': true[rows],
                     **{kind: values[rows] for kind, values in kinds.items()},
