@@ -17,6 +17,7 @@ class Reason(str, Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     UNREADABLE = 'unreadable'
     NO_ATOMS = 'no_atoms'
     DISORDERED = 'disordered'
+    NOT_PERIODIC = 'not_periodic'
     UNKNOWN_SPECIES = 'unknown_species'
     ATOMS_OVERLAP = 'atoms_overlap'
     BAD_LATTICE = 'bad_lattice'
