@@ -12,7 +12,8 @@ from aiida.common.links import LinkType
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import Dict, FolderData, ProcessNode, RemoteData, SinglefileData
 
-from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys
+from aiida_cgcnn_elastic.calculations.base import RunnerCalculation, check_keys, write_json
+from aiida_cgcnn_elastic.calculations.predict import filters_of, validate_criteria
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 
 __all__ = ('IngestCalculation',)
@@ -25,6 +26,7 @@ class IngestCalculation(RunnerCalculation):
 
     SUBCOMMAND = 'ingest'
     OUTPUTS = (CrystalSetData.FILE_CRYSTALS, CrystalSetData.FILE_REJECTIONS)
+    FILE_CRITERIA = 'criteria.json'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
@@ -38,7 +40,7 @@ class IngestCalculation(RunnerCalculation):
             validator=validate_files,
             help='The files of the source, each under a key of choice, read in the order of the keys. A file keeps '
             'its name and a folder gets that of its key. A RemoteData is a file or folder on the computer of the '
-            'code, read where it is. None for a source that makes its crystals itself.',
+            'code, read where it is. None for a source that makes its crystals itself or downloads them.',
         )
         spec.input(
             'parameters',
@@ -47,13 +49,22 @@ class IngestCalculation(RunnerCalculation):
             validator=validate_parameters,
             help='`source`: name of the source (found out from the files where absent); `options`: its options.',
         )
+        spec.input(
+            'criteria',
+            valid_type=Dict,
+            required=False,
+            validator=validate_criteria,
+            help='Criteria of a screening; crystals that their filters exclude are skipped and counted by reason, '
+            'before they are parsed (or downloaded) where the source knows enough of them.',
+        )
         spec.output('crystals', valid_type=CrystalSetData, help='The usable crystals, and those rejected with reasons.')
 
     @classmethod
     def is_valid_cache(cls, node: ProcessNode) -> bool:
         """Return whether a job may stand in for an equal one: not where what it read may have changed since.
 
-        What lies on a computer is named by its path only, and what a source makes itself depends on what is installed.
+        What lies on a computer is named by its path only, what is downloaded by its address, and what a source makes
+        itself depends on what is installed.
         """
         if not super().is_valid_cache(node):
             return False
@@ -63,9 +74,16 @@ class IngestCalculation(RunnerCalculation):
         if any(link.link_label.startswith('files__') for link in inputs):
             return True
         parameters = next(link.node.get_dict() for link in inputs if link.link_label == 'parameters')
-        return _made_from(parameters) == {key: node.outputs.crystals.origin[key] for key in ('version', 'files')}
+        from aiida_cgcnn_elastic.crystals.sources import open_source
 
-    def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:  # noqa: ARG002
+        source = open_source((), parameters['source'], **parameters.get('options', {}))
+        if source.is_online:
+            return False
+        made_from = source.origin().to_dict()
+        recorded = node.outputs.crystals.origin
+        return all(made_from[key] == recorded[key] for key in ('version', 'files'))
+
+    def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:
         """Put the files into one folder, so that those that belong together find each other."""
         parameters = self.parameters()
         arguments: list[str] = []
@@ -82,6 +100,9 @@ class IngestCalculation(RunnerCalculation):
             arguments += ['--source', parameters['source']]
         for option, value in sorted(parameters.get('options', {}).items()):
             arguments += ['--option', f'{option}={json.dumps(value)}']
+        if 'criteria' in self.inputs:
+            write_json(folder, self.FILE_CRITERIA, filters_of(self.inputs.criteria))
+            arguments += ['--criteria', self.FILE_CRITERIA]
         crystals, rejections = self.OUTPUTS
         return [*arguments, '--output', crystals, '--rejections', rejections]
 
@@ -93,14 +114,6 @@ def staged_name(key: str, node: SinglefileData | FolderData | RemoteData) -> str
     if isinstance(node, RemoteData):
         return PurePosixPath(node.get_remote_path()).name
     return key
-
-
-def _made_from(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return version and files of what a source that reads no files makes its crystals from."""
-    from aiida_cgcnn_elastic.crystals.sources import open_source
-
-    origin = open_source((), parameters['source'], **parameters.get('options', {})).origin().to_dict()
-    return {key: origin[key] for key in ('version', 'files')}
 
 
 def validate_files(files: dict[str, Any], _: Any) -> str | None:

@@ -26,8 +26,9 @@ __all__ = ('CrystalSetData',)
 class CrystalSetData(PackedData):
     """A set of crystals as one Parquet file, with the crystals that were rejected on the way and where they came from.
 
-    Attributes: ``n_read`` = ``n_crystals`` + ``n_rejected``, ``rejected_by_reason``, ``elements``, ``columns``,
-    ``content_sha256`` and ``origin`` (``source``, ``version``, ``licence``, ``citation``, ``files``, ``options``).
+    Attributes: ``n_read`` = ``n_crystals`` + ``n_rejected``, ``rejected_by_reason``, ``n_skipped`` (not read, since
+    filters do not want them), ``elements``, ``columns``, ``content_sha256`` and ``origin`` (``source``, ``version``,
+    ``licence``, ``citation``, ``files``, ``options``, ``filters``, ``skipped_by_reason``).
     """
 
     FILE_CRYSTALS: ClassVar[str] = 'crystals.parquet'
@@ -90,7 +91,9 @@ class CrystalSetData(PackedData):
         node = cls(**kwargs)
         node._put_files({cls.FILE_CRYSTALS: content_of(crystals), cls.FILE_REJECTIONS: content_of(rejections)})
         # Through JSON, so that tuples and the like are what they will be when read back.
-        node.base.attributes.set_many({**node._summarize(), 'origin': json.loads(json.dumps(dict(origin)))})
+        n_skipped = sum(origin.get('skipped_by_reason', {}).values())
+        plain_origin = json.loads(json.dumps(dict(origin)))
+        node.base.attributes.set_many({**node._summarize(), 'n_skipped': n_skipped, 'origin': plain_origin})
         return node
 
     @property

@@ -24,4 +24,5 @@ class IngestParser(RunnerParser):
         require_equal({'crystals in the report': report['n_crystals'], 'in the file': crystals.n_crystals})
         require_equal({'rejected in the report': report['n_rejected'], 'in the file': attributes.get('n_rejected')})
         require_equal({'read': report['n_read'], 'kept or rejected': attributes.get('n_read')})
+        require_equal({'skipped in the report': report['n_skipped'], 'by reason': attributes.get('n_skipped')})
         self.out('crystals', crystals)

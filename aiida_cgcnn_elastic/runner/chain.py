@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class ChainedSource(Source):
         return False
 
     @property
+    def is_online(self) -> bool:
+        """Whether one of the sources is."""
+        return any(source.is_online for source in self._sources)
+
+    @property
     def n_expected(self) -> int | None:
         """How many crystals there will be, where all sources know."""
         counts = [source.n_expected for source in self._sources]
@@ -52,6 +58,8 @@ class ChainedSource(Source):
             files=[file for origin in origins for file in origin.files],
             options={key: value for origin in origins for key, value in origin.options.items()},
             messages=[message for origin in origins for message in origin.messages],
+            filters={key: value for origin in origins for key, value in origin.filters.items()},
+            skipped_by_reason=dict(sum((Counter(origin.skipped_by_reason) for origin in origins), Counter())),
         )
 
 

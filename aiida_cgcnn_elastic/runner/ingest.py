@@ -17,6 +17,13 @@ from aiida_cgcnn_elastic.runner.status import STATUSES, listed
 @click.option(
     '--rejections', 'rejections_file', type=FILE, help='Write the crystals that cannot be used here (Parquet).'
 )
+@click.option(
+    '--criteria',
+    'criteria_file',
+    type=FILE,
+    help='JSON file of criteria; crystals that their filters exclude are skipped, before they are parsed where the '
+    'source knows enough of them.',
+)
 @with_options(source_options)
 @runs('ingest')
 def ingest(
@@ -24,6 +31,7 @@ def ingest(
     paths: tuple[Path, ...],
     output: Path,
     rejections_file: Path | None,
+    criteria_file: Path | None,
     source: str | None,
     source_options: tuple[str, ...],
 ) -> None:
@@ -39,8 +47,9 @@ def ingest(
         require_crystals,
         write_rejections,
     )
+    from aiida_cgcnn_elastic.runner.settings import read_criteria
 
-    result = read_crystals(run, paths, source, parse_source_options(source_options))
+    result = read_crystals(run, paths, source, parse_source_options(source_options), read_criteria(criteria_file))
     run.report['n_crystals'] = len(result.table)
     with run.stage('write'):
         write_rejections(run, rejections_file, result)

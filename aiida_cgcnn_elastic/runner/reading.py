@@ -14,7 +14,8 @@ from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
-    from aiida_cgcnn_elastic.crystals.sources import ReadResult, Source
+    from aiida_cgcnn_elastic.crystals.sources import Filters, ReadResult, Source
+    from aiida_cgcnn_elastic.screening import Criteria
 
 
 def parse_source_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -38,9 +39,13 @@ def parse_source_options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def read_crystals(
-    run: Run, paths: Sequence[Path], source: str | None = None, options: dict[str, Any] | None = None
+    run: Run,
+    paths: Sequence[Path],
+    source: str | None = None,
+    options: dict[str, Any] | None = None,
+    criteria: Criteria | None = None,
 ) -> ReadResult:
-    """Read all paths into one table; counts and origin go to the report.
+    """Read all paths into one table, less what the filters of criteria leave out; counts and origin go to the report.
 
     Raises
     ------
@@ -55,11 +60,13 @@ def read_crystals(
 
     with run.stage('read'):
         try:
-            result = read(_open(run, paths, source, options or {}), progress=progress)
+            result = read(_open(run, paths, source, options or {}, filters_of(criteria)), progress=progress)
         except (SourceError, OSError) as error:
             raise RunFailed(Status.INPUT_UNREADABLE, str(error)) from error
     run.report |= {
         'n_read': result.n_read,
+        'n_skipped': sum(result.skipped_by_reason.values()),
+        'skipped_by_reason': result.skipped_by_reason,
         'n_rejected': len(result.rejections),
         'rejected_by_reason': result.rejected_by_reason,
         'origin': result.origin.to_dict(),
@@ -83,6 +90,9 @@ def require_crystals(result: ReadResult) -> None:
     """Raise RunFailed with `Status.NO_USABLE_CRYSTAL` if nothing is left of the input."""
     if len(result.table):
         return
+    if not result.n_read and result.skipped_by_reason:
+        n_skipped = sum(result.skipped_by_reason.values())
+        raise RunFailed(Status.NO_USABLE_CRYSTAL, f'the filters leave none of the {n_skipped} crystals of the input')
     if not result.n_read:
         raise RunFailed(Status.NO_USABLE_CRYSTAL, 'the input holds no crystals')
     raise RunFailed(
@@ -94,27 +104,43 @@ def _counts(result: ReadResult) -> str:
     return ', '.join(f'{count} {reason}' for reason, count in result.rejected_by_reason.items())
 
 
-def _open(run: Run, paths: Sequence[Path], source: str | None, options: dict[str, Any]) -> Source:
+def filters_of(criteria: Criteria | None) -> Filters | None:
+    """Return what criteria say of crystals before they are predicted as filters of a source, None where nothing."""
+    from aiida_cgcnn_elastic.crystals.sources import Filters
+    from aiida_cgcnn_elastic.screening import Criteria, exclusions
+
+    filters = Criteria() if criteria is None else criteria.filters()
+    if filters == Criteria():
+        return None
+    return Filters(filters.to_dict(), lambda table: exclusions(table, filters))
+
+
+def _open(
+    run: Run, paths: Sequence[Path], source: str | None, options: dict[str, Any], filters: Filters | None
+) -> Source:
     """Open all paths with one source where one knows them all, else neighbors of one kind together."""
     from aiida_cgcnn_elastic.crystals.sources import SourceError, recognise
     from aiida_cgcnn_elastic.runner.chain import ChainedSource
 
     if source is not None:
-        return _open_one(run, paths, source, options)
+        return _open_one(run, paths, source, options, filters)
     try:
-        return _open_one(run, paths, recognise(paths), options)
+        return _open_one(run, paths, recognise(paths), options, filters)
     except SourceError:
         if len(paths) < 2:
             raise
     groups = groupby(paths, key=lambda path: recognise([path]))
-    return ChainedSource([_open_one(run, list(group), name, options) for name, group in groups])
+    return ChainedSource([_open_one(run, list(group), name, options, filters) for name, group in groups])
 
 
-def _open_one(run: Run, paths: Sequence[Path], name: str, options: dict[str, Any]) -> Source:
+def _open_one(run: Run, paths: Sequence[Path], name: str, options: dict[str, Any], filters: Filters | None) -> Source:
     """Open a source; one that parses in parallel uses as many processes as the run may."""
-    from aiida_cgcnn_elastic.crystals.sources import available, open_source
+    from aiida_cgcnn_elastic.crystals.sources import FilteredSource, available, open_source
 
     source = available().get(name)
     if source is not None and 'processes' in inspect.signature(source).parameters:
         options = {'processes': run.threads, **options}
-    return open_source(paths, name, **options)
+    opened = open_source(paths, name, **options)
+    if opened.licence:
+        run.say(f'the crystals of {opened.name} are under the licence {opened.licence}')
+    return opened if filters is None else FilteredSource(opened, filters)

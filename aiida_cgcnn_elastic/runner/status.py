@@ -74,7 +74,7 @@ _ALWAYS_POSSIBLE = (
 )
 
 STATUSES: Mapping[str, frozenset[Status]] = {
-    'ingest': frozenset(_ALWAYS_POSSIBLE),
+    'ingest': frozenset({*_ALWAYS_POSSIBLE, Status.SETTINGS_INVALID}),
     'train': frozenset(
         {
             *_ALWAYS_POSSIBLE,

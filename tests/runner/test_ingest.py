@@ -78,6 +78,37 @@ def test_every_crystal_rejected_still_leaves_report_and_rejections(invoke: Calla
     assert not output.exists()
 
 
+def test_filters_skip_crystals_and_the_counts_add_up(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
+    (tmp_path / 'fe.cif').write_text(cif('fe', 'Fe', 2.5))
+    (tmp_path / 'po.cif').write_text(cif('po'))
+    (tmp_path / 'bad.cif').write_text('torn')
+    criteria = tmp_path / 'criteria.json'
+    criteria.write_text(json.dumps({'allowed_elements': ['Fe', 'O']}))
+    output = tmp_path / 'out.parquet'
+    paths = [crystals_file, *(tmp_path / f'{name}.cif' for name in ('fe', 'po', 'bad'))]
+    done = invoke('ingest', *paths, '--criteria', criteria, '--output', output)
+    assert done.status == 0, done.output
+    report = done.report
+    assert CrystalTable.read(output).material_ids == ['fe']
+    assert (report['n_crystals'], report['n_read'], report['n_rejected'], report['n_skipped']) == (1, 2, 1, 61)
+    # Nothing radioactive is wanted by default.
+    assert report['skipped_by_reason'] == {'element_not_allowed': 50, 'radioactive_element': 11}
+    assert report['origin']['skipped_by_reason'] == report['skipped_by_reason']
+    assert report['origin']['filters']['allowed_elements'] == ['Fe', 'O']
+
+
+def test_filters_that_leave_nothing_say_so(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
+    criteria = tmp_path / 'criteria.json'
+    criteria.write_text(json.dumps({'min_atoms': 1000}))
+    done = invoke('ingest', crystals_file, '--criteria', criteria, '--output', tmp_path / 'out.parquet')
+    assert done.status == 11
+    assert 'the filters leave none of the 60 crystals' in done.report['message']
+    criteria.write_text('{"min_atom": 1}')
+    done = invoke('ingest', crystals_file, '--criteria', criteria, '--output', tmp_path / 'out.parquet')
+    assert done.status == 14
+    assert 'min_atoms' in done.report['message']
+
+
 def test_a_crystal_twice_is_kept_once(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
     done = invoke('ingest', crystals_file, crystals_file, '--output', tmp_path / 'out.parquet')
     assert (done.report['n_read'], done.report['n_crystals'], done.report['n_rejected']) == (120, 60, 60)

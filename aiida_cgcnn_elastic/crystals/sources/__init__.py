@@ -6,7 +6,8 @@ A source is a class that derives from :class:`Source` and is registered under th
 
 from __future__ import annotations
 
-from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, Filters, Origin, Source, SourceError, describe_file
+from aiida_cgcnn_elastic.crystals.sources.filtering import FilteredSource
 from aiida_cgcnn_elastic.crystals.sources.reading import (
     ReadResult,
     available,
@@ -19,6 +20,8 @@ from aiida_cgcnn_elastic.crystals.sources.reading import (
 
 __all__ = [
     'Batch',
+    'FilteredSource',
+    'Filters',
     'Origin',
     'ReadResult',
     'Source',

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from aiida_cgcnn_elastic.crystals.checks import find_faults_of
 from aiida_cgcnn_elastic.crystals.crystal import Crystal, Rejection
@@ -20,15 +25,49 @@ class SourceError(ValueError):
 
 @dataclass
 class Batch:
-    """Some crystals as they were read, in the order of the input, and those turned away among them."""
+    """Some crystals as they were read, in the order of the input, and those turned away among them.
+
+    Parameters
+    ----------
+    table : CrystalTable
+        The crystals that can be used.
+    rejections : list of Rejection
+        Those that cannot.
+    skipped : Counter
+        How many were left out because filters do not want them, by reason, whether they were parsed or not.
+    """
 
     table: CrystalTable
     rejections: list[Rejection] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def n_read(self) -> int:
-        """How many crystals of the input this batch accounts for."""
+        """How many crystals were read: kept or rejected."""
         return len(self.table) + len(self.rejections)
+
+    @property
+    def n_done(self) -> int:
+        """How many crystals of the input this batch accounts for: read or skipped."""
+        return self.n_read + self.skipped.total()
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which crystals are not wanted, as told by their properties.
+
+    Parameters
+    ----------
+    settings : mapping
+        The filters as plain values: for the record, and for a source that can ask for less in its own language. The
+        keys are those of :class:`~aiida_cgcnn_elastic.screening.Criteria`.
+    why_unwanted : callable
+        Takes a table with the columns ``n_atoms``, ``elements`` and any known properties, and returns for each row why
+        that crystal is not wanted, None where it is.
+    """
+
+    settings: Mapping[str, Any]
+    why_unwanted: Callable[[pa.Table], npt.NDArray[np.object_]]
 
 
 def usable_batch(found: Sequence[Crystal | Rejection]) -> Batch:
@@ -68,6 +107,10 @@ class Origin:
         The options that the source was opened with.
     messages : list of str
         What a person should know about this input.
+    filters : dict
+        The settings of the filters, empty where there were none.
+    skipped_by_reason : dict
+        How many crystals the filters left out, by reason.
     """
 
     source: str
@@ -77,6 +120,8 @@ class Origin:
     files: list[dict[str, Any]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    filters: dict[str, Any] = field(default_factory=dict)
+    skipped_by_reason: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -116,9 +161,21 @@ class Source(ABC):
         """Say whether these paths look like this source's, without reading them whole."""
 
     @property
+    def is_online(self) -> bool:
+        """Whether crystals come over a network, so that what is read now may differ from what is read later."""
+        return False
+
+    @property
     def n_expected(self) -> int | None:
-        """How many crystals there will be, where that is known before reading."""
+        """How many crystals the input has, those that filters leave out included, where known before reading."""
         return None
+
+    def skip_unwanted(self, filters: Filters) -> None:  # noqa: B027 - most sources have nothing to do
+        """Let the source leave out, before it parses them, crystals of which it knows that filters do not want them.
+
+        They are counted in ``Batch.skipped``. A source that knows no properties before parsing does nothing here:
+        :class:`~aiida_cgcnn_elastic.crystals.sources.filtering.FilteredSource` applies the filters to what it reads.
+        """
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:

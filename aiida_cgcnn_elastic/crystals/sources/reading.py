@@ -35,12 +35,17 @@ REJECTION_SCHEMA = pa.schema(
 
 @dataclass
 class ReadResult:
-    """A source read whole: ``n_read == len(table) + len(rejections)``."""
+    """A source read whole: ``n_read == len(table) + len(rejections)``; what filters left out was not read."""
 
     table: CrystalTable
     rejections: list[Rejection]
     n_read: int
     origin: Origin
+
+    @property
+    def skipped_by_reason(self) -> dict[str, int]:
+        """How many crystals filters left out for each reason."""
+        return self.origin.skipped_by_reason
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
@@ -112,8 +117,6 @@ def recognise(paths: Sequence[str | PathLike[str]]) -> str:
     tried = []
     for name in (*first, *middle, *last):
         source: type[Source] = entry_points[name].load()
-        if not source.needs_path:
-            continue
         tried.append(name)
         if source.recognises(resolved):
             return name
@@ -137,7 +140,7 @@ def read(source: Source, *, progress: Callable[[int, int | None], None] | None =
     source : Source
         An open source.
     progress : callable, optional
-        Called with the number of crystals read so far and the number expected (None where unknown).
+        Called with the number of crystals read or skipped so far and the number expected (None where unknown).
 
     Raises
     ------
@@ -149,22 +152,26 @@ def read(source: Source, *, progress: Callable[[int, int | None], None] | None =
     tables: list[CrystalTable] = []
     rejections: list[Rejection] = []
     seen: set[str] = set()
-    n_read = 0
+    n_read = n_skipped = 0
     for batch in source.batches():
         n_read += batch.n_read
+        n_skipped += batch.skipped.total()
         table, duplicates = _without_duplicates(batch.table, seen)
         tables.append(table)
         rejections.extend(batch.rejections)
         rejections.extend(duplicates)
         if progress is not None:
-            progress(n_read, source.n_expected)
+            progress(n_read + n_skipped, source.n_expected)
     table = CrystalTable.concatenate(tables)
     if n_read != len(table) + len(rejections):
         raise RuntimeError(f'{source.name}: {n_read} read, but {len(table)} kept and {len(rejections)} rejected')
     expected = source.n_expected
-    if expected is not None and expected != n_read:
-        raise RuntimeError(f'{source.name}: {expected} crystals expected, but {n_read} read')
-    return ReadResult(table, rejections, n_read, source.origin())
+    if expected is not None and expected != n_read + n_skipped:
+        raise RuntimeError(f'{source.name}: {expected} crystals expected, but {n_read} read and {n_skipped} skipped')
+    origin = source.origin()
+    if sum(origin.skipped_by_reason.values()) != n_skipped:
+        raise RuntimeError(f'{source.name}: {n_skipped} crystals skipped, but {origin.skipped_by_reason} recorded')
+    return ReadResult(table, rejections, n_read, origin)
 
 
 def _without_duplicates(table: CrystalTable, seen: set[str]) -> tuple[CrystalTable, list[Rejection]]:
