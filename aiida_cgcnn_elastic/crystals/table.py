@@ -44,10 +44,16 @@ PROPERTY_TYPES: dict[str, pa.DataType] = {
     'log10_k_vrh': pa.float64(),
     'log10_g_vrh': pa.float64(),
     'matbench_fold': pa.int8(),
+    'elasticity_warnings': pa.list_(pa.string()),
+    'elasticity_fault': pa.string(),
 }
 """Properties with an agreed name. Units: eV, eV/atom (energies), g/cm^3, Angstrom^3, log10 of GPa."""
 
 ROW_GROUP_SIZE = 4096
+ROW_GROUP_ATOMS = 2**19
+"""Crystals and atoms in a row group of a Parquet file at most; one crystal may have more atoms."""
+
+_ROWS_DIGESTED_AT_ONCE = 4096
 _FORMAT = {b'cgcnn_elastic.crystals': b'1'}
 # Rows whose compositions are counted at once: bounds the memory that the counting takes to some 15 MB.
 _ROWS_COUNTED_AT_ONCE = 16384
@@ -143,8 +149,10 @@ class CrystalTable:
             raise ValueError(f'{path} is not a table of crystals: {error}') from error
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write a Parquet file (zstd, row groups of 4,096 crystals); the same table gives the same bytes."""
-        pq.write_table(self._table, path, compression='zstd', row_group_size=ROW_GROUP_SIZE)
+        """Write a Parquet file (zstd, row groups of :func:`row_groups`); the same table gives the same bytes."""
+        with pq.ParquetWriter(path, self._table.schema, compression='zstd') as writer:
+            for start, stop in row_groups(self.n_atoms):
+                writer.write_table(_one_chunk(self._table.slice(start, stop - start)))
 
     @classmethod
     def concatenate(cls, tables: Sequence[CrystalTable], *, allow_duplicate_ids: bool = False) -> CrystalTable:
@@ -161,14 +169,11 @@ class CrystalTable:
         if len(filled) == 1:
             return filled[0]
         types = _common_property_types([table.arrow for table in filled])
-        parts = []
-        for table in filled:
-            part = table.arrow.select(GEOMETRY_SCHEMA.names)
-            for name, kind in types.items():
-                values = table.arrow.column(name).cast(kind) if name in table.column_names else None
-                part = part.append_column(name, pa.nulls(len(table), kind) if values is None else values)
-            parts.append(part)
-        return cls.from_arrow(pa.concat_tables(parts), allow_duplicate_ids=allow_duplicate_ids)
+        parts = [with_property_types(table.arrow, types) for table in filled]
+        joined = pa.concat_tables(parts).combine_chunks()
+        _check_ids(_whole(joined.column('material_id')), allow_duplicate_ids=allow_duplicate_ids)
+        # The parts have been checked, and nothing else of them can fail together.
+        return cls(joined)
 
     def __len__(self) -> int:
         return self._table.num_rows
@@ -381,7 +386,30 @@ class CrystalTable:
 
         It does not depend on how the table is cut in pieces, compressed or written, nor on the order of the columns.
         """
-        return rows_sha256(self._table, [*GEOMETRY_SCHEMA.names, *sorted(self.property_names)])
+        return rows_sha256(self._table, digested_columns(self._table.column_names))
+
+
+def row_groups(n_atoms: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield where the row groups of a file of crystals begin and end; they do not depend on what follows them.
+
+    Parameters
+    ----------
+    n_atoms : int array, shape (m,)
+        Atoms of every crystal.
+    """
+    ends = np.cumsum(n_atoms)
+    start = 0
+    while start < len(n_atoms):
+        before = ends[start - 1] if start else 0
+        by_atoms = int(np.searchsorted(ends, before + ROW_GROUP_ATOMS, side='right'))
+        stop = min(max(by_atoms, start + 1), start + ROW_GROUP_SIZE, len(n_atoms))
+        yield start, stop
+        start = stop
+
+
+def digested_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns of a table of crystals in the order in which a checksum takes them."""
+    return [*GEOMETRY_SCHEMA.names, *sorted(set(names).difference(GEOMETRY_SCHEMA.names))]
 
 
 def column_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -408,14 +436,49 @@ def rows_sha256(table: pa.Table, names: Sequence[str] | None = None) -> str:
     names : sequence of str, optional
         The columns and their order; by default all, in alphabetical order.
     """
-    digest = hashlib.sha256()
-    for name in sorted(table.column_names) if names is None else names:
-        column = _whole(table.column(name))
-        # Arrow's own name of a list type holds the name of its inner field, which Parquet changes.
-        kind = column.type.value_type if pa.types.is_nested(column.type) else column.type
-        digest.update(f'{name}:{kind}:{len(column)};'.encode())
-        _digest_array(digest, column)
+    digest = RowsDigest(table.schema, names)
+    digest.update(table)
     return digest.hexdigest()
+
+
+class RowsDigest:
+    """What :func:`rows_sha256` returns, of rows that come piece by piece, however they are cut into pieces.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of every piece.
+    names : sequence of str, optional
+        As in :func:`rows_sha256`.
+    """
+
+    def __init__(self, schema: pa.Schema, names: Sequence[str] | None = None) -> None:
+        self._names = sorted(schema.names) if names is None else list(names)
+        self._waiting = schema.empty_table().select(self._names)
+        self._digest = hashlib.sha256()
+        for name in self._names:
+            kind = schema.field(name).type
+            # Arrow's own name of a list type holds the name of its inner field, which Parquet changes.
+            kind = kind.value_type if pa.types.is_nested(kind) else kind
+            self._digest.update(f'{name}:{kind};'.encode())
+
+    def update(self, rows: pa.Table) -> None:
+        """Add rows."""
+        waiting = pa.concat_tables([self._waiting, rows.select(self._names).cast(self._waiting.schema)])
+        n_whole = waiting.num_rows - waiting.num_rows % _ROWS_DIGESTED_AT_ONCE
+        for start in range(0, n_whole, _ROWS_DIGESTED_AT_ONCE):
+            self._add(waiting.slice(start, _ROWS_DIGESTED_AT_ONCE))
+        self._waiting = waiting.slice(n_whole)
+
+    def hexdigest(self) -> str:
+        """Return the checksum of all rows; none can be added after that."""
+        self._add(self._waiting)
+        return self._digest.hexdigest()
+
+    def _add(self, rows: pa.Table) -> None:
+        self._digest.update(f'{rows.num_rows};'.encode())
+        for column in rows.columns:
+            _digest_array(self._digest, _whole(column))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -469,20 +532,46 @@ def _normal_type(name: str, kind: pa.DataType) -> pa.DataType:
 
 def _common_property_types(tables: Sequence[pa.Table]) -> dict[str, pa.DataType]:
     """Return the types of all properties of some tables, in order of appearance."""
+    return common_types([property_types(table) for table in tables])
+
+
+def property_types(table: pa.Table) -> dict[str, tuple[pa.DataType, bool]]:
+    """Return the type of each property of a table, and whether any crystal has it."""
+    return {
+        field.name: (field.type, table.column(field.name).null_count < table.num_rows)
+        for field in table.schema
+        if field.name not in GEOMETRY_SCHEMA.names
+    }
+
+
+def with_property_types(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return a table of crystals with these properties and no others; one that it lacks is null."""
+    columns = [_whole(table.column(name)) for name in GEOMETRY_SCHEMA.names]
+    for name, kind in types.items():
+        is_known = name in table.column_names and table.column(name).null_count < table.num_rows
+        columns.append(_cast(name, table.column(name), kind) if is_known else pa.nulls(table.num_rows, kind))
+    fields = [*GEOMETRY_SCHEMA, *(pa.field(name, kind) for name, kind in types.items())]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=_FORMAT))
+
+
+def common_types(types_of: Sequence[Mapping[str, tuple[pa.DataType, bool]]]) -> dict[str, pa.DataType]:
+    """Return the types that the properties of several tables have in one, in order of appearance.
+
+    Raises
+    ------
+    ValueError
+        If a property has types that do not go together.
+    """
     types: dict[str, pa.DataType] = {}
     all_null: set[str] = set()
-    for table in tables:
-        for field in table.schema:
-            name, kind = field.name, field.type
-            if name in GEOMETRY_SCHEMA.names:
-                continue
-            is_null = table.column(name).null_count == table.num_rows
+    for properties in types_of:
+        for name, (kind, is_known) in properties.items():
             if name not in types or name in all_null:
                 types[name] = kind
                 all_null.discard(name)
-                if is_null:
+                if not is_known:
                     all_null.add(name)
-            elif not is_null and types[name] != kind:
+            elif is_known and types[name] != kind:
                 numeric = all(pa.types.is_integer(item) or pa.types.is_floating(item) for item in (types[name], kind))
                 if not numeric:
                     raise ValueError(f'property {name!r} is {types[name]} in one table and {kind} in another')
@@ -567,7 +656,10 @@ def _digest_array(digest: Any, array: pa.Array) -> None:
     if pa.types.is_string(kind):
         array = array.fill_null('')
         digest.update(pc.binary_length(array).to_numpy(zero_copy_only=False).astype('<i4').tobytes())
-        digest.update(''.join(array.to_pylist()).encode())
+        if len(array):
+            _, offsets, data = array.buffers()
+            ends = np.frombuffer(offsets, np.int32)[[array.offset, array.offset + len(array)]]
+            digest.update(memoryview(data)[slice(*ends)] if data is not None else b'')
     elif pa.types.is_list(kind):
         digest.update(pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype('<i4').tobytes())
         _digest_array(digest, array.flatten())
