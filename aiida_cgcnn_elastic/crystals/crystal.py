@@ -26,6 +26,7 @@ class Reason(str, Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     NO_ID = 'no_id'
     DUPLICATE_ID = 'duplicate_id'
     TARGETS_DIFFER = 'targets_differ'
+    MODULI_UNSOUND = 'moduli_unsound'
 
     def __str__(self) -> str:
         return self.value

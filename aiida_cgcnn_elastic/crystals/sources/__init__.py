@@ -6,7 +6,15 @@ A source is a class that derives from :class:`Source` and is registered under th
 
 from __future__ import annotations
 
-from aiida_cgcnn_elastic.crystals.sources.base import Batch, Filters, Origin, Source, SourceError, describe_file
+from aiida_cgcnn_elastic.crystals.sources.base import (
+    Batch,
+    Filters,
+    OptionError,
+    Origin,
+    Source,
+    SourceError,
+    describe_file,
+)
 from aiida_cgcnn_elastic.crystals.sources.filtering import FilteredSource
 from aiida_cgcnn_elastic.crystals.sources.reading import (
     ReadResult,
@@ -22,6 +30,7 @@ __all__ = [
     'Batch',
     'FilteredSource',
     'Filters',
+    'OptionError',
     'Origin',
     'ReadResult',
     'Source',

@@ -20,7 +20,11 @@ from aiida_cgcnn_elastic.crystals.table import CrystalTable
 
 
 class SourceError(ValueError):
-    """The input as a whole cannot be read: a missing file, a foreign format, an option that does not exist."""
+    """The input as a whole cannot be read: a missing file, a foreign format."""
+
+
+class OptionError(SourceError):
+    """An option that the source does not have, or that cannot have this value; the message lists what is allowed."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aiida_cgcnn_elastic.crystals.crystal import Reason, Rejection
-from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError
+from aiida_cgcnn_elastic.crystals.sources.base import Batch, OptionError, Origin, Source, SourceError
 from aiida_cgcnn_elastic.crystals.table import CrystalTable
 
 ENTRY_POINT_GROUP = 'cgcnn_elastic.sources'
@@ -125,11 +125,14 @@ def recognise(paths: Sequence[str | PathLike[str]]) -> str:
 
 
 def _check_options(source: type[Source], options: dict[str, Any]) -> None:
-    accepted = [name for name in inspect.signature(source).parameters if name != 'paths']
+    parameters = inspect.signature(source).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # such a source knows better what it takes, and says so
+    accepted = [name for name in parameters if name != 'paths']
     for option in options:
         if option not in accepted:
             allowed = ', '.join(accepted) if accepted else 'none'
-            raise SourceError(f'the source {source.name!r} has no option {option!r}; its options are: {allowed}')
+            raise OptionError(f'the source {source.name!r} has no option {option!r}; its options are: {allowed}')
 
 
 def read(source: Source, *, progress: Callable[[int, int | None], None] | None = None) -> ReadResult:
