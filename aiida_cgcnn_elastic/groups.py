@@ -9,5 +9,12 @@ class PredictionsGroup(Group):
     """Every :class:`~aiida_cgcnn_elastic.data.elastic_prediction.ElasticPredictionData` of a screening."""
 
 
+class FirstStageGroup(Group):
+    """What the first stage of a screening said of the crystals that its second stage predicted again.
+
+    The refined predictions of these crystals are in the `PredictionsGroup`, in their place.
+    """
+
+
 class CandidatesGroup(Group):
     """The ``StructureData`` of a screening's candidates; rank and predictions are in their extra ``cgcnn_elastic``."""

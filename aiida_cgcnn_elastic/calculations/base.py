@@ -44,6 +44,9 @@ EXIT_CODES: Mapping[Status, JobExitCode] = {
     Status.SETTINGS_INVALID: JobExitCode(
         214, 'ERROR_SETTINGS_INVALID', 'The settings are invalid; correct `parameters`: {message}'
     ),
+    Status.POTENTIAL_MISSING: JobExitCode(
+        215, 'ERROR_POTENTIAL_MISSING', 'The universal potential is not installed where the job ran: {message}'
+    ),
     Status.UNEXPECTED: JobExitCode(
         305, 'ERROR_UNEXPECTED', 'The executable failed unforeseen; see `stderr.txt` among the retrieved: {message}'
     ),

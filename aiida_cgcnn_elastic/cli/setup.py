@@ -16,7 +16,7 @@ EXECUTABLE = 'cgcnn-elastic'
 COMPUTER_LABEL = 'localhost'
 CODE_LABEL = 'cgcnn-elastic'
 CACHED_PROCESSES = tuple(
-    f'aiida.calculations:cgcnn_elastic.{name}' for name in ('ingest', 'predict', 'train', 'evaluate')
+    f'aiida.calculations:cgcnn_elastic.{name}' for name in ('ingest', 'predict', 'refine', 'train', 'evaluate')
 )
 
 

@@ -80,6 +80,12 @@ class ElasticModelData(PackedData):
         """Return what the model predicts: ``log10_k_vrh``, ``log10_g_vrh`` (log10 of GPa) or both."""
         return self.base.attributes.get('targets')
 
+    @property
+    def potential(self) -> str | None:
+        """Return the universal potential whose features of the atoms the model needs, None where it needs none."""
+        members = self.base.attributes.get('members')
+        return next((member['potential'] for member in members if member.get('potential')), None)
+
     def get_description(self) -> str:
         """Return a line about the model, as ``verdi`` shows it."""
         kinds = Counter(member.get('kind', 'network') for member in self.base.attributes.get('members'))

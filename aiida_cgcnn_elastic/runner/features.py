@@ -33,24 +33,25 @@ def needs_potential(models: Sequence[ElasticModel]) -> bool:
     return any(model.potential is not None for model in models)
 
 
-def require_potential(models: Sequence[ElasticModel] | None = None) -> None:
+def require_potential(models: Sequence[ElasticModel] = ()) -> None:
     """Make sure that the potential of the models, or of a training, can be used.
 
     Raises
     ------
     RunFailed
-        With `Status.MODEL_UNUSABLE` (of a training, `Status.SETTINGS_INVALID`) if it cannot.
+        With `Status.POTENTIAL_MISSING` if it is not installed, `Status.MODEL_UNUSABLE` if a model needs another.
     """
     from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialUnavailable, require_potential
 
-    status = Status.SETTINGS_INVALID if models is None else Status.MODEL_UNUSABLE
     try:
         require_potential()
     except PotentialUnavailable as error:
-        raise RunFailed(status, str(error)) from error
-    for model in models or ():
+        raise RunFailed(Status.POTENTIAL_MISSING, str(error)) from error
+    for model in models:
         if model.potential not in (None, POTENTIAL):
-            raise RunFailed(status, f'the model needs the potential {model.potential}; this version has {POTENTIAL}')
+            raise RunFailed(
+                Status.MODEL_UNUSABLE, f'the model needs the potential {model.potential}; this version has {POTENTIAL}'
+            )
 
 
 def reject_unknown(run: Run, result: ReadResult) -> ReadResult:

@@ -20,6 +20,7 @@ class Status(IntEnum):
     MODEL_UNUSABLE = 12
     TARGETS_MISSING = 13
     SETTINGS_INVALID = 14
+    POTENTIAL_MISSING = 15
     STOPPED = 20
     DIVERGED = 21
     OUT_OF_MEMORY = 22
@@ -58,6 +59,7 @@ _MEANINGS = {
     Status.MODEL_UNUSABLE: 'The model is absent, damaged or does not predict elastic moduli.',
     Status.TARGETS_MISSING: 'The labels asked for are absent, or too few for the split.',
     Status.SETTINGS_INVALID: 'The criteria, protocol or split are not valid; the message lists what is allowed.',
+    Status.POTENTIAL_MISSING: 'The universal potential that a model or protocol needs is not installed here.',
     Status.STOPPED: 'Stopped by the time limit or by SIGTERM; what was done is kept, continue with --resume.',
     Status.DIVERGED: 'The training diverged; lower the learning rate or choose another seed.',
     Status.OUT_OF_MEMORY: 'Out of memory; lower the number of edges or crystals in a batch.',
@@ -81,11 +83,20 @@ STATUSES: Mapping[str, frozenset[Status]] = {
             Status.MODEL_UNUSABLE,
             Status.TARGETS_MISSING,
             Status.SETTINGS_INVALID,
+            Status.POTENTIAL_MISSING,
             Status.DIVERGED,
         }
     ),
-    'predict': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.SETTINGS_INVALID}),
-    'evaluate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
+    'predict': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.SETTINGS_INVALID, Status.POTENTIAL_MISSING}),
+    'evaluate': frozenset(
+        {
+            *_ALWAYS_POSSIBLE,
+            Status.MODEL_UNUSABLE,
+            Status.TARGETS_MISSING,
+            Status.SETTINGS_INVALID,
+            Status.POTENTIAL_MISSING,
+        }
+    ),
     'calibrate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
     'import-checkpoint': frozenset(
         {Status.DONE, Status.UNEXPECTED, Status.USAGE, Status.MODEL_UNUSABLE, Status.OUT_OF_MEMORY}

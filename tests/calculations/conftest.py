@@ -47,6 +47,13 @@ def tiny_parameters() -> Dict:
 
 
 @pytest.fixture
+def refined_model(aiida_profile) -> ElasticModelData:
+    """Return the shipped model that needs a universal potential as stored node."""
+    model = ElasticModelData.from_pretrained('refined')
+    return model.find_stored() or model.store()
+
+
+@pytest.fixture
 def broken_model(paper_model: ElasticModelData) -> ElasticModelData:
     """Return a model that looks like one until its network is built."""
     return with_another_width(paper_model)

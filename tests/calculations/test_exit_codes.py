@@ -17,8 +17,9 @@ from aiida_cgcnn_elastic.calculations.base import RunnerCalculation
 from aiida_cgcnn_elastic.calculations.evaluate import EvaluateCalculation
 from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
 from aiida_cgcnn_elastic.calculations.predict import PredictCalculation
+from aiida_cgcnn_elastic.calculations.refine import RefineCalculation
 from aiida_cgcnn_elastic.calculations.train import TrainCalculation
-from aiida_cgcnn_elastic.crystals import CrystalTable
+from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from tests.calculations.conftest import with_another_width
@@ -26,7 +27,7 @@ from tests.labelled import TINY_PROTOCOL, rock_salt
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
-JOBS = (IngestCalculation, PredictCalculation, TrainCalculation, EvaluateCalculation)
+JOBS = (IngestCalculation, PredictCalculation, RefineCalculation, TrainCalculation, EvaluateCalculation)
 Inputs = dict[str, Any]
 Options = dict[str, Any]
 
@@ -62,7 +63,8 @@ def good_inputs(request, cgcnn_code) -> Callable[[type], Inputs]:
         if process_class is IngestCalculation:
             table = SinglefileData.from_bytes(crystals.read_bytes('crystals.parquet'), filename='table.parquet')
             return {'code': cgcnn_code, 'files': {'table': table}}
-        return {'code': cgcnn_code, 'crystals': crystals, 'models': {'paper': request.getfixturevalue('paper_model')}}
+        name = 'refined' if process_class is RefineCalculation else 'paper'
+        return {'code': cgcnn_code, 'crystals': crystals, 'models': {name: request.getfixturevalue(f'{name}_model')}}
 
     return make
 
@@ -92,7 +94,8 @@ def model_unusable(process_class: type, inputs: Inputs, options: Options) -> str
         inputs['parent_model'] = with_another_width(ElasticModelData.from_pretrained('paper'))
         inputs['parameters'] = Dict({})
         return TrainCalculation.DIRECTORY_PARENT
-    inputs['models'] = {'broken': with_another_width(inputs['models']['paper'])}
+    (model,) = inputs['models'].values()
+    inputs['models'] = {'broken': with_another_width(model)}
     return 'models/broken'
 
 
@@ -111,6 +114,18 @@ def settings_invalid(process_class: type, inputs: Inputs, options: Options) -> s
     parameters = inputs['parameters'].get_dict() if 'parameters' in inputs else {}
     inputs['parameters'] = Dict({**parameters, 'device': 'cuda:99'})
     return 'cuda:99'
+
+
+def potential_missing(process_class: type, inputs: Inputs, options: Options) -> str:
+    """A package of the potential's name that cannot be imported stands before the installed one."""
+    options['prepend_text'] = (
+        "mkdir -p hidden/sevenn; echo 'raise ImportError' > hidden/sevenn/__init__.py; export PYTHONPATH=$PWD/hidden"
+    )
+    if process_class is TrainCalculation:
+        inputs['parameters'] = Dict({'protocol': 'refined'})
+    else:
+        inputs['models'] = {'refined': ElasticModelData.from_pretrained('refined').store()}
+    return "pip install -c constraints.txt -e '.[refine]'"
 
 
 def report_missing(process_class: type, inputs: Inputs, options: Options) -> str:
@@ -163,6 +178,8 @@ def out_of_memory(process_class: type, inputs: Inputs, options: Options) -> str:
         options['prepend_text'] += '; truncate --size 64G files/data.json'
     elif process_class is TrainCalculation:
         inputs['parameters'] = Dict({'protocol': {**TINY_PROTOCOL, 'hidden_width': 200_000_000}})
+    elif process_class is RefineCalculation:
+        inputs['crystals'] = CrystalSetData.from_table(CrystalTable.from_crystals([huge_cell(13)])).store()
     else:
         inputs['crystals'] = many_crystals(4000)
         inputs['models'] = {'wide': wide_model(500_000)}
@@ -181,6 +198,7 @@ MISHAPS = {
     'ERROR_MODEL_UNUSABLE': model_unusable,
     'ERROR_TARGETS_MISSING': targets_missing,
     'ERROR_SETTINGS_INVALID': settings_invalid,
+    'ERROR_POTENTIAL_MISSING': potential_missing,
     'ERROR_REPORT_MISSING': report_missing,
     'ERROR_OUTPUT_MISSING': output_missing,
     'ERROR_OUTPUT_UNREADABLE': output_unreadable,
@@ -196,7 +214,7 @@ MISHAPS = {
 @pytest.mark.parametrize(
     ('process_class', 'label'),
     [
-        pytest.param(job, label, id=f'{job.SUBCOMMAND}-{label.removeprefix("ERROR_").lower()}')
+        pytest.param(job, label, id=f'{job.__name__}-{label.removeprefix("ERROR_").lower()}')
         for job in JOBS
         for label in codes(job)
     ],
@@ -222,6 +240,14 @@ def many_crystals(n: int) -> CrystalSetData:
     """Return a stored set of rock-salt crystals with labels."""
     crystals = [rock_salt(f'm{i}', 'Mg', 'O', 4 + 1e-4 * i, log10_k_vrh=2.2, log10_g_vrh=2.1) for i in range(n)]
     return CrystalSetData.from_table(CrystalTable.from_crystals(crystals)).store()
+
+
+def huge_cell(n: int) -> Crystal:
+    """Return rock salt in a cell of ``n`` times ``n`` times ``n`` primitive ones."""
+    cell = rock_salt('huge', 'Mg', 'O', 4.2)
+    shifts = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing='ij'), axis=-1).reshape(-1, 1, 3)
+    positions = ((cell.frac_coords + shifts) / n).reshape(-1, 3)
+    return Crystal('huge', cell.lattice * n, np.tile(cell.atomic_numbers, n**3), positions, {})
 
 
 def wide_model(hidden_width: int) -> ElasticModelData:

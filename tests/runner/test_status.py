@@ -29,6 +29,7 @@ def test_numbers_are_those_that_parsers_expect() -> None:
         'model_unusable': 12,
         'targets_missing': 13,
         'settings_invalid': 14,
+        'potential_missing': 15,
         'stopped': 20,
         'diverged': 21,
         'out_of_memory': 22,
