@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_cgcnn_elastic.data.packed import PackedData, content_of, count_by, parse_parquet
+from aiida_cgcnn_elastic.data.packed import Content, PackedData, count_by, parse_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from aiida.orm import StructureData
     from pymatgen.core import Structure
 
-    from aiida_cgcnn_elastic.crystals import CrystalTable, Rejection
+    from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable, Rejection
+    from aiida_cgcnn_elastic.crystals.crystal_file import CrystalFile
     from aiida_cgcnn_elastic.crystals.sources import Origin
 
 __all__ = ('CrystalSetData',)
@@ -70,14 +71,14 @@ class CrystalSetData(PackedData):
 
     @classmethod
     def from_files(
-        cls, crystals: bytes | Path | str, rejections: bytes | Path | str, origin: Mapping[str, Any], **kwargs: Any
+        cls, crystals: Content, rejections: Content, origin: Mapping[str, Any], **kwargs: Any
     ) -> CrystalSetData:
         """Return an unstored set from the files that ``cgcnn-elastic ingest`` writes.
 
         Parameters
         ----------
-        crystals, rejections : bytes or path
-            The content of the Parquet files, or their paths.
+        crystals, rejections : bytes, path or binary file object
+            The Parquet files.
         origin : mapping
             Where the crystals come from, as the report of ``cgcnn-elastic ingest`` says; it needs ``source``.
 
@@ -89,11 +90,11 @@ class CrystalSetData(PackedData):
         if not origin.get('source'):
             raise ValueError(f'`origin` must name the `source` of the crystals, but is {dict(origin)}')
         node = cls(**kwargs)
-        node._put_files({cls.FILE_CRYSTALS: content_of(crystals), cls.FILE_REJECTIONS: content_of(rejections)})
+        node._put_files({cls.FILE_CRYSTALS: crystals, cls.FILE_REJECTIONS: rejections})
         # Through JSON, so that tuples and the like are what they will be when read back.
         n_skipped = sum(origin.get('skipped_by_reason', {}).values())
         plain_origin = json.loads(json.dumps(dict(origin)))
-        node.base.attributes.set_many({**node._summarize(), 'n_skipped': n_skipped, 'origin': plain_origin})
+        node.base.attributes.set_many({**node._note_summary(), 'n_skipped': n_skipped, 'origin': plain_origin})
         return node
 
     @property
@@ -129,12 +130,30 @@ class CrystalSetData(PackedData):
         """
         from aiida_cgcnn_elastic.crystals import CrystalTable
 
-        if rows is None:
-            return CrystalTable.from_arrow(parse_parquet(self.read_bytes(self.FILE_CRYSTALS), self.FILE_CRYSTALS))
-        start, stop = rows
-        if not 0 <= start <= stop <= self.n_crystals:
-            raise ValueError(f'rows {start} to {stop} are not within a set of {self.n_crystals} crystals')
-        return CrystalTable.from_arrow(_read_rows(self.read_bytes(self.FILE_CRYSTALS), start, stop))
+        if rows is not None:
+            with self.crystal_file() as file:
+                return file.rows(*rows)
+        with self.open_file(self.FILE_CRYSTALS) as handle:
+            return CrystalTable.from_arrow(parse_parquet(handle, self.FILE_CRYSTALS))
+
+    @contextmanager
+    def crystal_file(self) -> Iterator[CrystalFile]:
+        """Open the crystals, to read them row group by row group, or some of them only."""
+        from aiida_cgcnn_elastic.crystals.crystal_file import CrystalFile
+
+        with self.open_file(self.FILE_CRYSTALS) as handle, CrystalFile(handle) as file:
+            yield file
+
+    def get_crystals(self, material_ids: Sequence[str]) -> list[Crystal]:
+        """Return some crystals by their ids, in the order of these, without reading the others.
+
+        Raises
+        ------
+        KeyError
+            If the set has no crystal of one of the ids.
+        """
+        with self.crystal_file() as file:
+            return file.find(material_ids)
 
     def get_rejections(self) -> list[Rejection]:
         """Return the crystals that could not be used, each with its reason."""
@@ -155,7 +174,7 @@ class CrystalSetData(PackedData):
         """
         from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
 
-        return to_pymatgen(self.get_table().find(material_id))
+        return to_pymatgen(self.get_crystals([material_id])[0])
 
     def get_structure_data(self, material_id: str) -> StructureData:
         """Return one crystal as unstored ``StructureData``; its label is the id, its description the formula.
@@ -167,40 +186,25 @@ class CrystalSetData(PackedData):
         """
         from aiida_cgcnn_elastic.data.structures import to_structure_data
 
-        return to_structure_data(self.get_table().find(material_id))
+        return to_structure_data(self.get_crystals([material_id])[0])
 
     def _rejection_table(self) -> pa.Table:
-        content = self.read_bytes(self.FILE_REJECTIONS)
-        return parse_parquet(content, self.FILE_REJECTIONS, required=('material_id', 'reason', 'detail'))
+        with self.open_file(self.FILE_REJECTIONS) as handle:
+            return parse_parquet(handle, self.FILE_REJECTIONS, required=('material_id', 'reason', 'detail'))
 
     def _summarize(self) -> dict[str, Any]:
-        table = self.get_table()
-        rejections = self._rejection_table()
         from aiida_cgcnn_elastic.crystals.table import rows_sha256
 
-        digests = table.sha256() + rows_sha256(rejections, ['material_id', 'reason', 'detail'])
+        with self.crystal_file() as file:
+            summary = file.summary()
+        rejections = self._rejection_table()
+        digests = summary['sha256'] + rows_sha256(rejections, ['material_id', 'reason', 'detail'])
         return {
-            'n_crystals': len(table),
+            'n_crystals': summary['n_crystals'],
             'n_rejected': rejections.num_rows,
-            'n_read': len(table) + rejections.num_rows,
+            'n_read': summary['n_crystals'] + rejections.num_rows,
             'rejected_by_reason': count_by(rejections, 'reason'),
-            'elements': table.elements,
-            'columns': table.column_names,
+            'elements': summary['elements'],
+            'columns': summary['columns'],
             'content_sha256': hashlib.sha256(digests.encode()).hexdigest(),
         }
-
-
-def _read_rows(content: bytes, start: int, stop: int) -> pa.Table:
-    """Return some rows of a Parquet file, reading only the row groups that hold them."""
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(io.BytesIO(content))
-    groups: list[int] = []
-    first = end = 0
-    for index in range(file.num_row_groups):
-        begin, end = end, end + file.metadata.row_group(index).num_rows
-        if begin < stop and end > start:
-            if not groups:
-                first = begin
-            groups.append(index)
-    return file.read_row_groups(groups).slice(start - first, stop - start)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
@@ -15,7 +17,12 @@ from aiida.orm.nodes.caching import NodeCaching
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ('ContentCaching', 'PackedData', 'count_by', 'parse_parquet', 'to_parquet')
+__all__ = ('Content', 'ContentCaching', 'PackedData', 'count_by', 'parse_parquet', 'to_parquet')
+
+Content = bytes | Path | str | IO[bytes]
+"""A file: its bytes, its path, or itself opened in binary mode."""
+
+_BYTES_AT_ONCE = 1 << 20
 
 
 class ContentCaching(NodeCaching):
@@ -53,12 +60,40 @@ class PackedData(Data):
         """Return the bytes of one of the node's files."""
         return self.base.repository.get_object_content(filename, mode='rb')
 
-    def _put_files(self, contents: dict[str, bytes]) -> None:
-        """Copy files into the node and note their checksums."""
+    @contextmanager
+    def open_file(self, filename: str) -> Iterator[IO[bytes]]:
+        """Open one of the node's files, to read parts of it."""
+        with self.base.repository.open(filename, 'rb') as handle:
+            yield handle
+
+    def _put_files(self, contents: Mapping[str, Content]) -> None:
+        """Copy files into the node, piece by piece, and note their checksums."""
         for filename, content in contents.items():
-            self.base.repository.put_object_from_bytes(content, filename)
-        checksums = {filename: hashlib.sha256(content).hexdigest() for filename, content in contents.items()}
-        self.base.attributes.set('file_sha256', checksums)
+            if isinstance(content, bytes):
+                self.base.repository.put_object_from_bytes(content, filename)
+            elif isinstance(content, (str, Path)):
+                with Path(content).open('rb') as handle:
+                    self.base.repository.put_object_from_filelike(handle, filename)
+            else:
+                self.base.repository.put_object_from_filelike(content, filename)
+        self.base.attributes.set('file_sha256', self._checksums())
+
+    def _checksums(self) -> dict[str, str]:
+        """Return the checksum of each file."""
+        checksums = {}
+        for filename in self.FILENAMES:
+            digest = hashlib.sha256()
+            with self.open_file(filename) as handle:
+                while block := handle.read(_BYTES_AT_ONCE):
+                    digest.update(block)
+            checksums[filename] = digest.hexdigest()
+        return checksums
+
+    def _note_summary(self) -> dict[str, Any]:
+        """Return what `_summarize` does, and remember of which files: a validation need not read them again."""
+        summary = self._summarize()
+        self._summarized = self.base.attributes.get('file_sha256'), summary
+        return summary
 
     def _summarize(self) -> dict[str, Any]:
         """Return the attributes that follow from the files.
@@ -80,39 +115,56 @@ class PackedData(Data):
                 f'{name} must hold the files {sorted(self.FILENAMES)} but holds {sorted(present)}; '
                 'make it with one of its `from_...` methods'
             )
-        checksums = self.base.attributes.get('file_sha256', {})
+        noted = self.base.attributes.get('file_sha256', {})
+        checksums = self._checksums()
         for filename in self.FILENAMES:
-            if checksums.get(filename) != hashlib.sha256(self.read_bytes(filename)).hexdigest():
+            if noted.get(filename) != checksums[filename]:
                 raise ValidationError(f'{name}: the checksum of `{filename}` is not the one in its attributes')
-        try:
-            summary = self._summarize()
-        except ValueError as exception:
-            raise ValidationError(f'{name}: {exception}') from exception
+        summarized, summary = getattr(self, '_summarized', (None, {}))
+        if summarized != checksums:
+            try:
+                summary = self._summarize()
+            except ValueError as exception:
+                raise ValidationError(f'{name}: {exception}') from exception
         for key, value in summary.items():
-            noted = self.base.attributes.get(key, None)
+            attribute = self.base.attributes.get(key, None)
             # The database keeps fewer digits of a number than the files, so a node from the cache has fewer too.
-            if clean_value(noted) != clean_value(value):
-                raise ValidationError(f'{name}: the attribute `{key}` is {noted!r}, but its files say {value!r}')
+            if clean_value(attribute) != clean_value(value):
+                raise ValidationError(f'{name}: the attribute `{key}` is {attribute!r}, but its files say {value!r}')
 
 
-def parse_parquet(content: bytes, filename: str, required: tuple[str, ...] = ()) -> pa.Table:
-    """Return the table in the bytes of a Parquet file.
+def parse_parquet(
+    file: bytes | IO[bytes], filename: str, required: tuple[str, ...] = (), columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the table in a Parquet file.
+
+    Parameters
+    ----------
+    file : bytes or binary file object
+    filename : str
+        What to call it in an error.
+    required : tuple of str
+        Columns that it must have.
+    columns : sequence of str, optional
+        Read these alone, those of them that there are; by default all.
 
     Raises
     ------
     ValueError
-        If they are no Parquet file, or one without a required column.
+        If it is no Parquet file, or one without a required column.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(content))
+        opened = pq.ParquetFile(io.BytesIO(file) if isinstance(file, bytes) else file)
+        present = opened.schema_arrow.names
+        table = opened.read(columns=None if columns is None else [name for name in present if name in columns])
     except (pa.ArrowInvalid, OSError) as exception:
         raise ValueError(f'`{filename}` is not a Parquet file: {exception}') from exception
-    missing = [name for name in required if name not in table.column_names]
+    missing = [name for name in required if name not in present]
     if missing:
-        raise ValueError(f'`{filename}` lacks the columns {missing}; it has {table.column_names}')
+        raise ValueError(f'`{filename}` lacks the columns {missing}; it has {present}')
     return table
 
 
@@ -129,8 +181,3 @@ def count_by(table: pa.Table, column: str) -> dict[str, int]:
     """Return how often each value occurs in a column of strings, in alphabetical order of the values."""
     counts = table.column(column).value_counts().to_pylist()
     return {entry['values']: entry['counts'] for entry in sorted(counts, key=lambda entry: entry['values'])}
-
-
-def content_of(file: bytes | Path | str) -> bytes:
-    """Return the content of a file that is given as its path or as its content."""
-    return file if isinstance(file, bytes) else Path(file).read_bytes()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida.orm import QueryBuilder
 
-from aiida_cgcnn_elastic.data.packed import PackedData, content_of, count_by, parse_parquet
+from aiida_cgcnn_elastic.data.packed import Content, PackedData, count_by, parse_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
 __all__ = ('PredictionSetData',)
+
+REQUIRED = ('material_id', 'log10_k_vrh', 'log10_g_vrh')
+ROWS_AT_ONCE = 10_000
 
 
 class PredictionSetData(PackedData):
@@ -36,9 +38,9 @@ class PredictionSetData(PackedData):
     @classmethod
     def from_files(
         cls,
-        predictions: bytes | Path | str,
-        exclusions: bytes | Path | str,
-        rejections: bytes | Path | str,
+        predictions: Content,
+        exclusions: Content,
+        rejections: Content,
         *,
         models: Mapping[str, ElasticModelData],
         source: str | None = None,
@@ -48,8 +50,8 @@ class PredictionSetData(PackedData):
 
         Parameters
         ----------
-        predictions, exclusions, rejections : bytes or path
-            The content of the Parquet files, or their paths.
+        predictions, exclusions, rejections : bytes, path or binary file object
+            The Parquet files.
         models : mapping of str to ElasticModelData
             The models that predicted.
         source : str, optional
@@ -63,9 +65,9 @@ class PredictionSetData(PackedData):
         node = cls(**kwargs)
         node._put_files(
             {
-                cls.FILE_PREDICTIONS: content_of(predictions),
-                cls.FILE_EXCLUSIONS: content_of(exclusions),
-                cls.FILE_REJECTIONS: content_of(rejections),
+                cls.FILE_PREDICTIONS: predictions,
+                cls.FILE_EXCLUSIONS: exclusions,
+                cls.FILE_REJECTIONS: rejections,
             }
         )
         summaries = [
@@ -74,7 +76,7 @@ class PredictionSetData(PackedData):
         ]
         # Not by key: the same models under other keys are the same models.
         summaries.sort(key=lambda summary: (summary['name'], summary['content_sha256']))
-        node.base.attributes.set_many({**node._summarize(), 'models': summaries, 'source': source})
+        node.base.attributes.set_many({**node._note_summary(), 'models': summaries, 'source': source})
         return node
 
     @property
@@ -96,10 +98,25 @@ class PredictionSetData(PackedData):
         names = ', '.join(model['name'] for model in self.models)
         return f'{attributes["n_predicted"]} of {attributes["n_crystals"]} crystals predicted by {names}'
 
-    def get_table(self) -> pa.Table:
-        """Return the predictions, one row a crystal."""
-        required = ('material_id', 'log10_k_vrh', 'log10_g_vrh')
-        return parse_parquet(self.read_bytes(self.FILE_PREDICTIONS), self.FILE_PREDICTIONS, required)
+    def get_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the predictions, one row a crystal.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Read these columns alone, those of them that there are; by default all.
+        """
+        with self.open_file(self.FILE_PREDICTIONS) as handle:
+            return parse_parquet(handle, self.FILE_PREDICTIONS, REQUIRED, columns)
+
+    def iter_tables(self) -> Iterator[pa.Table]:
+        """Yield the predictions, some thousand rows at a time."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with self.open_file(self.FILE_PREDICTIONS) as handle:
+            for batch in pq.ParquetFile(handle).iter_batches(ROWS_AT_ONCE):
+                yield pa.Table.from_batches([batch])
 
     def get_frame(self) -> pd.DataFrame:
         """Return the predictions as pandas frame, one row a crystal, in the order of the crystals."""
@@ -107,13 +124,13 @@ class PredictionSetData(PackedData):
 
     def get_exclusions(self) -> pa.Table:
         """Return the crystals that the criteria excluded before prediction (``material_id``, ``reason``)."""
-        content = self.read_bytes(self.FILE_EXCLUSIONS)
-        return parse_parquet(content, self.FILE_EXCLUSIONS, ('material_id', 'reason'))
+        with self.open_file(self.FILE_EXCLUSIONS) as handle:
+            return parse_parquet(handle, self.FILE_EXCLUSIONS, ('material_id', 'reason'))
 
     def get_rejections(self) -> pa.Table:
         """Return the crystals that could not be predicted (``material_id``, ``reason``, ``detail``)."""
-        content = self.read_bytes(self.FILE_REJECTIONS)
-        return parse_parquet(content, self.FILE_REJECTIONS, ('material_id', 'reason', 'detail'))
+        with self.open_file(self.FILE_REJECTIONS) as handle:
+            return parse_parquet(handle, self.FILE_REJECTIONS, ('material_id', 'reason', 'detail'))
 
     def find_equal(self) -> list[int]:
         """Return the pks of the stored sets with the same predictions by the same models, this one included.

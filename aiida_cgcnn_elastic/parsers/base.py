@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
 
 from aiida.engine import ExitCode
 from aiida.orm import Dict
@@ -96,6 +98,24 @@ class RunnerParser(Parser):
             return self.retrieved.base.repository.get_object_content(filename, mode='rb')
         except FileNotFoundError:
             raise OutputError(self.exit_codes.ERROR_OUTPUT_MISSING.format(filename=filename)) from None
+
+    @contextmanager
+    def opened(self, *filenames: str) -> Iterator[list[IO[bytes]]]:
+        """Open retrieved files, to read them piece by piece.
+
+        Raises
+        ------
+        OutputError
+            If one was not retrieved.
+        """
+        with ExitStack() as stack:
+            handles = []
+            for filename in filenames:
+                try:
+                    handles.append(stack.enter_context(self.retrieved.base.repository.open(filename, 'rb')))
+                except FileNotFoundError:
+                    raise OutputError(self.exit_codes.ERROR_OUTPUT_MISSING.format(filename=filename)) from None
+            yield handles
 
     def read_json(self, filename: str) -> Any:
         """Return the content of a retrieved JSON file.

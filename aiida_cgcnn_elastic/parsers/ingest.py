@@ -15,9 +15,9 @@ class IngestParser(RunnerParser):
 
     def parse_outputs(self, report: dict[str, Any]) -> None:
         """Attach the crystals."""
-        crystals_file, rejections_file = (self.read(filename) for filename in CrystalSetData.FILENAMES)
         try:
-            crystals = CrystalSetData.from_files(crystals_file, rejections_file, report['origin'])
+            with self.opened(*CrystalSetData.FILENAMES) as (crystals_file, rejections_file):
+                crystals = CrystalSetData.from_files(crystals_file, rejections_file, report['origin'])
         except (KeyError, ValueError) as exception:
             raise OutputError(self.unreadable(CrystalSetData.FILE_CRYSTALS, exception)) from exception
         attributes = crystals.base.attributes

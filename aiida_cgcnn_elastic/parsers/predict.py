@@ -16,10 +16,10 @@ class PredictParser(RunnerParser):
     def parse_outputs(self, report: dict[str, Any]) -> None:
         """Attach the predictions."""
         inputs = self.node.inputs
-        contents = [self.read(filename) for filename in PredictionSetData.FILENAMES]
         models = {key: inputs.models[key] for key in inputs.models}
         try:
-            predictions = PredictionSetData.from_files(*contents, models=models, source=inputs.crystals.source)
+            with self.opened(*PredictionSetData.FILENAMES) as files:
+                predictions = PredictionSetData.from_files(*files, models=models, source=inputs.crystals.source)
         except ValueError as exception:
             raise OutputError(self.unreadable(PredictionSetData.FILE_PREDICTIONS, exception)) from exception
         attributes = predictions.base.attributes
