@@ -40,22 +40,28 @@ def ingest(
     A crystal that cannot be used is rejected with its reason and counted; it stops nothing. Reading is fast and leaves
     nothing to continue from: --resume is accepted and starts again.
     """
+    from aiida_cgcnn_elastic.crystals.crystal_file import CrystalFile, CrystalWriter
     from aiida_cgcnn_elastic.runner.files import replacing
     from aiida_cgcnn_elastic.runner.reading import (
         parse_source_options,
-        read_crystals,
         require_crystals,
+        stream_crystals,
         write_rejections,
     )
     from aiida_cgcnn_elastic.runner.settings import read_criteria
 
-    result = read_crystals(run, paths, source, parse_source_options(source_options), read_criteria(criteria_file))
-    run.report['n_crystals'] = len(result.table)
-    with run.stage('write'):
-        write_rejections(run, rejections_file, result)
-        require_crystals(result)
-        run.report['elements'] = result.table.elements
-        run.report['columns'] = result.table.column_names
-        run.report['content_sha256'] = result.table.sha256()
-        with replacing(output) as temporary:
-            result.table.write(temporary)
+    options, criteria = parse_source_options(source_options), read_criteria(criteria_file)
+    with replacing(output) as temporary:
+        with CrystalWriter(temporary) as writer:
+            result = stream_crystals(run, writer.write, paths, source, options, criteria)
+        run.report['n_crystals'] = result.n_crystals
+        with run.stage('write'):
+            write_rejections(run, rejections_file, result)
+            require_crystals(result)
+            with CrystalFile(temporary) as file:
+                summary = file.summary()
+        if summary['n_crystals'] != result.n_crystals:
+            raise RuntimeError(f'{result.n_crystals} crystals kept, but {summary["n_crystals"]} written')
+        run.report['elements'] = summary['elements']
+        run.report['columns'] = summary['columns']
+        run.report['content_sha256'] = summary['sha256']

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
-    from aiida_cgcnn_elastic.crystals.sources import Filters, ReadResult, Source
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.crystals.sources import Filters, Reading, ReadResult, Source
     from aiida_cgcnn_elastic.screening import Criteria
 
 
@@ -52,7 +53,30 @@ def read_crystals(
     RunFailed
         With `Status.INPUT_UNREADABLE` if the input as a whole cannot be read, `Status.STOPPED` if the run must stop.
     """
-    from aiida_cgcnn_elastic.crystals.sources import SourceError, read
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.crystals.sources import ReadResult
+
+    tables: list[CrystalTable] = []
+    reading = stream_crystals(run, tables.append, paths, source, options, criteria)
+    return ReadResult(reading.rejections, reading.n_read, reading.origin, CrystalTable.concatenate(tables))
+
+
+def stream_crystals(
+    run: Run,
+    keep: Callable[[CrystalTable], None],
+    paths: Sequence[Path],
+    source: str | None = None,
+    options: dict[str, Any] | None = None,
+    criteria: Criteria | None = None,
+) -> Reading:
+    """Read all paths batch by batch, as `read_crystals` does, and hand over the crystals of each batch.
+
+    Raises
+    ------
+    RunFailed
+        As `read_crystals`.
+    """
+    from aiida_cgcnn_elastic.crystals.sources import SourceError, read_into
 
     def progress(done: int, total: int | None) -> None:
         run.progress.update(done, total)
@@ -60,7 +84,8 @@ def read_crystals(
 
     with run.stage('read'):
         try:
-            result = read(_open(run, paths, source, options or {}, filters_of(criteria)), progress=progress)
+            opened = _open(run, paths, source, options or {}, filters_of(criteria))
+            result = read_into(opened, keep, progress=progress)
         except (SourceError, OSError) as error:
             raise RunFailed(Status.INPUT_UNREADABLE, str(error)) from error
     run.report |= {
@@ -74,7 +99,7 @@ def read_crystals(
     return result
 
 
-def write_rejections(run: Run, path: Path | None, result: ReadResult) -> None:
+def write_rejections(run: Run, path: Path | None, result: Reading) -> None:
     """Say how many crystals are rejected, and write which and why where that is asked for."""
     from aiida_cgcnn_elastic.crystals.sources import write_rejections as write
 
@@ -86,9 +111,9 @@ def write_rejections(run: Run, path: Path | None, result: ReadResult) -> None:
             write(temporary, result.rejections)
 
 
-def require_crystals(result: ReadResult) -> None:
+def require_crystals(result: Reading) -> None:
     """Raise RunFailed with `Status.NO_USABLE_CRYSTAL` if nothing is left of the input."""
-    if len(result.table):
+    if result.n_crystals:
         return
     if not result.n_read and result.skipped_by_reason:
         n_skipped = sum(result.skipped_by_reason.values())
@@ -100,7 +125,7 @@ def require_crystals(result: ReadResult) -> None:
     )
 
 
-def _counts(result: ReadResult) -> str:
+def _counts(result: Reading) -> str:
     return ', '.join(f'{count} {reason}' for reason, count in result.rejected_by_reason.items())
 
 

@@ -17,10 +17,12 @@ from aiida_cgcnn_elastic.crystals.sources.base import (
 )
 from aiida_cgcnn_elastic.crystals.sources.filtering import FilteredSource
 from aiida_cgcnn_elastic.crystals.sources.reading import (
+    Reading,
     ReadResult,
     available,
     open_source,
     read,
+    read_into,
     read_rejections,
     recognise,
     write_rejections,
@@ -33,12 +35,14 @@ __all__ = [
     'OptionError',
     'Origin',
     'ReadResult',
+    'Reading',
     'Source',
     'SourceError',
     'available',
     'describe_file',
     'open_source',
     'read',
+    'read_into',
     'read_rejections',
     'recognise',
     'write_rejections',

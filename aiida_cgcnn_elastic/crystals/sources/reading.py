@@ -34,13 +34,17 @@ REJECTION_SCHEMA = pa.schema(
 
 
 @dataclass
-class ReadResult:
-    """A source read whole: ``n_read == len(table) + len(rejections)``; what filters left out was not read."""
+class Reading:
+    """What became of a source's crystals: each is kept or rejected; what filters left out was not read."""
 
-    table: CrystalTable
     rejections: list[Rejection]
     n_read: int
     origin: Origin
+
+    @property
+    def n_crystals(self) -> int:
+        """How many crystals were kept."""
+        return self.n_read - len(self.rejections)
 
     @property
     def skipped_by_reason(self) -> dict[str, int]:
@@ -54,6 +58,13 @@ class ReadResult:
         for rejection in self.rejections:
             counts[str(rejection.reason)] = counts.get(str(rejection.reason), 0) + 1
         return dict(sorted(counts.items()))
+
+
+@dataclass
+class ReadResult(Reading):
+    """A source read whole: ``n_read == len(table) + len(rejections)``."""
+
+    table: CrystalTable
 
 
 def available() -> dict[str, type[Source]]:
@@ -153,28 +164,57 @@ def read(source: Source, *, progress: Callable[[int, int | None], None] | None =
         If a crystal was neither kept nor rejected; that is a fault of the source.
     """
     tables: list[CrystalTable] = []
+    reading = read_into(source, tables.append, progress=progress)
+    table = CrystalTable.concatenate(tables)
+    return ReadResult(reading.rejections, reading.n_read, reading.origin, table)
+
+
+def read_into(
+    source: Source,
+    keep: Callable[[CrystalTable], None],
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Reading:
+    """Read a source batch by batch, so that not all of its crystals are in memory at once.
+
+    Parameters
+    ----------
+    source : Source
+        An open source.
+    keep : callable
+        Called with the usable crystals of each batch, in their order; no id occurs twice among all of them.
+    progress : callable, optional
+        As for :func:`read`.
+
+    Raises
+    ------
+    SourceError
+        If the input as a whole cannot be read.
+    RuntimeError
+        If a crystal was neither kept nor rejected; that is a fault of the source.
+    """
     rejections: list[Rejection] = []
     seen: set[str] = set()
-    n_read = n_skipped = 0
+    n_read = n_kept = n_skipped = 0
     for batch in source.batches():
         n_read += batch.n_read
         n_skipped += batch.skipped.total()
         table, duplicates = _without_duplicates(batch.table, seen)
-        tables.append(table)
+        keep(table)
+        n_kept += len(table)
         rejections.extend(batch.rejections)
         rejections.extend(duplicates)
         if progress is not None:
             progress(n_read + n_skipped, source.n_expected)
-    table = CrystalTable.concatenate(tables)
-    if n_read != len(table) + len(rejections):
-        raise RuntimeError(f'{source.name}: {n_read} read, but {len(table)} kept and {len(rejections)} rejected')
+    if n_read != n_kept + len(rejections):
+        raise RuntimeError(f'{source.name}: {n_read} read, but {n_kept} kept and {len(rejections)} rejected')
     expected = source.n_expected
     if expected is not None and expected != n_read + n_skipped:
         raise RuntimeError(f'{source.name}: {expected} crystals expected, but {n_read} read and {n_skipped} skipped')
     origin = source.origin()
     if sum(origin.skipped_by_reason.values()) != n_skipped:
         raise RuntimeError(f'{source.name}: {n_skipped} crystals skipped, but {origin.skipped_by_reason} recorded')
-    return ReadResult(table, rejections, n_read, origin)
+    return Reading(rejections, n_read, origin)
 
 
 def _without_duplicates(table: CrystalTable, seen: set[str]) -> tuple[CrystalTable, list[Rejection]]:
@@ -219,9 +259,11 @@ def read_rejections(path: str | PathLike[str]) -> list[Rejection]:
 __all__ = [
     'Batch',
     'ReadResult',
+    'Reading',
     'available',
     'open_source',
     'read',
+    'read_into',
     'read_rejections',
     'recognise',
     'write_rejections',
