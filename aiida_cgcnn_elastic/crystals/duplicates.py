@@ -1,9 +1,10 @@
 """Which crystals are the same material, within a table and across tables of several sources.
 
-What counts as one material is what the Materials Project takes for one (``emmet.core``): equal reduced formula, equal space group at a tolerance of 0.1 Angstrom, and structures that pymatgen's
-``StructureMatcher`` maps onto each other. Beyond that, volumes per atom must be close; and crystals that are nearly
-equal are the same where noise has taken symmetries from one of them. Formulas and volumes are cheap and leave few
-crystals whose symmetry is looked for and which are matched.
+What counts as one material is what the Materials Project takes for one (``emmet.core``): equal reduced formula, equal
+space group at a tolerance of 0.1 Angstrom, and structures that pymatgen's ``StructureMatcher`` maps onto each other.
+Beyond that, volumes per atom must be close; and crystals that are nearly equal are the same where noise has taken
+symmetries from one of them. Formulas and volumes are cheap and leave few crystals whose symmetry is looked for and
+which are matched.
 
 Space groups that sources give are not used: they come of different tolerances, and the primitive cell, without which
 nothing can be matched, comes from the same search as the number.
@@ -43,8 +44,11 @@ CRYSTALS_WORTH_A_POOL = 1024
 
 # Left- and right-handed forms of a crystal are mirror images, with equal moduli: the lower number stands for both.
 _MIRRORED = dict(
-    [(78, 76), (95, 91), (96, 92), (145, 144), (153, 151), (154, 152)]
-    + [(170, 169), (172, 171), (179, 178), (181, 180), (213, 212)]
+    zip(
+        (78, 95, 96, 145, 153, 154, 170, 172, 179, 181, 213),
+        (76, 91, 92, 144, 151, 152, 169, 171, 178, 180, 212),
+        strict=True,
+    )
 )
 
 

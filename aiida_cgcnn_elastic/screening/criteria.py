@@ -51,6 +51,9 @@ class Criteria:
         themselves reach them. Nothing passes whose probability is not known.
     max_novelty : float, optional
         From 0 to 1. Nothing passes whose novelty is not known.
+    duplicates : {'once', 'all'}
+        Whether a material that occurs several times, as the column `duplicate_of` tells, is a candidate once or as
+        often as it passes.
     """
 
     min_log10_k_vrh: float | None = None
@@ -70,6 +73,7 @@ class Criteria:
     max_candidates: int | None = None
     min_p_candidate: float | None = None
     max_novelty: float | None = None
+    duplicates: str = 'all'
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Criteria:
@@ -162,12 +166,13 @@ THRESHOLD_KEYS: tuple[str, ...] = (
     'max_candidates',
     'min_p_candidate',
     'max_novelty',
+    'duplicates',
 )
 KEYS: tuple[str, ...] = ('preset', *(field.name for field in dataclasses.fields(Criteria)))
 """Every key that a dictionary of criteria may have."""
 
-DEFAULT = Criteria(min_log10_k_vrh=2.0, min_log10_g_vrh=2.0, min_hardness=20.0, no_radioactive=True)
-"""K and G of at least 100 GPa, 20 GPa of hardness by Chen's law, nothing radioactive."""
+DEFAULT = Criteria(min_log10_k_vrh=2.0, min_log10_g_vrh=2.0, min_hardness=20.0, no_radioactive=True, duplicates='once')
+"""K and G of at least 100 GPa, 20 GPa of hardness by Chen's law, nothing radioactive, every material once."""
 
 PRESETS: dict[str, Criteria] = {
     'default': DEFAULT,
@@ -178,6 +183,7 @@ PRESETS: dict[str, Criteria] = {
 """Criteria to start from, by name."""
 
 _KEEP_OR_DROP = ('keep', 'drop')
+_ONCE_OR_ALL = ('once', 'all')
 _LOG10_BOUNDS = (-3.0, 4.0)
 
 
@@ -198,6 +204,8 @@ def _checked(key: str, value: Any) -> Any:
         return value
     if key in ('unknown_band_gap', 'unknown_energy_above_hull'):
         return _one_of(key, value, _KEEP_OR_DROP)
+    if key == 'duplicates':
+        return _one_of(key, value, _ONCE_OR_ALL)
     if key == 'hardness_law':
         return _one_of(key, value, tuple(LAWS))
     if value is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from aiida_cgcnn_elastic.elasticity import LAWS
@@ -61,6 +63,9 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
     never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest
     first, then by `material_id`.
 
+    Where the criteria want every material `once` and the column `duplicate_of` tells that some of these are one
+    material, the one that the others are duplicates of stays, or the best ranked where that is not among them.
+
     Parameters
     ----------
     predictions : pyarrow.Table, pandas.DataFrame or mapping of arrays of shape (m,)
@@ -101,6 +106,11 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         is_candidate &= ~applies
 
     ranked = sorted(np.flatnonzero(is_candidate), key=lambda row: (-hardness[row], -log10_g[row], material_ids[row]))
+    if criteria.duplicates == 'once':
+        repeated = _repeated(predictions, material_ids, ranked)
+        why[sorted(repeated)] = reasons.DUPLICATE_OF_CANDIDATE
+        is_candidate[sorted(repeated)] = False
+        ranked = [row for row in ranked if row not in repeated]
     order = np.array(ranked[: criteria.max_candidates], dtype=np.intp)
     beyond = np.array(ranked[len(order) :], dtype=np.intp)
     why[beyond] = reasons.BEYOND_MAX_CANDIDATES
@@ -119,6 +129,26 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         failed={reason: failed[reason] for reason in reasons.REASONS if reason in failed},
         kept_unknown={name: int((mask & is_candidate).sum()) for name, mask in unknown.items()},
     )
+
+
+def _repeated(predictions: Columns, material_ids: list[str], ranked: Sequence[np.integer]) -> set[np.integer]:
+    """Return which candidates, given best first, are materials that another candidate stands for."""
+    column = arrow_column(predictions, 'duplicate_of')
+    if column is None:
+        return set()
+    marks = column.take(pa.array(ranked, pa.int64())).to_pylist()
+    kept: dict[str, np.integer] = {}
+    repeated: set[np.integer] = set()
+    for row, mark in zip(ranked, marks, strict=True):
+        material = mark or material_ids[row]
+        if material not in kept:
+            kept[material] = row
+        elif mark is None:
+            repeated.add(kept[material])
+            kept[material] = row
+        else:
+            repeated.add(row)
+    return repeated
 
 
 def _point_rules(

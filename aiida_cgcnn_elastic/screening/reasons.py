@@ -22,6 +22,7 @@ P_CANDIDATE_UNKNOWN = 'p_candidate_unknown'
 P_CANDIDATE_TOO_LOW = 'p_candidate_too_low'
 NOVELTY_UNKNOWN = 'novelty_unknown'
 NOVELTY_TOO_HIGH = 'novelty_too_high'
+DUPLICATE_OF_CANDIDATE = 'duplicate_of_candidate'
 BEYOND_MAX_CANDIDATES = 'beyond_max_candidates'
 
 _TEXTS = {
@@ -43,6 +44,7 @@ _TEXTS = {
     P_CANDIDATE_TOO_LOW: 'probability to pass below {min_p_candidate}',
     NOVELTY_UNKNOWN: 'the model is not calibrated, so no novelty is known',
     NOVELTY_TOO_HIGH: 'novelty above {max_novelty}',
+    DUPLICATE_OF_CANDIDATE: 'the same material as another candidate',
     BEYOND_MAX_CANDIDATES: 'not among the best {max_candidates}',
 }
 

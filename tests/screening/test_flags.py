@@ -174,3 +174,24 @@ def test_novel_crystals_can_be_left_out() -> None:
 def test_limits_that_cannot_be(values) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         Criteria.from_dict(values)
+
+
+def test_a_material_is_a_candidate_once_and_its_first_crystal_stays() -> None:
+    hard = [(name, 443.0, g, ['C']) for name, g in (('b', 540.0), ('a', 535.0), ('c', 530.0))]
+    soft = [('first', 10.0, 5.0, ['Na']), ('d', 400.0, 405.0, ['Na']), ('e', 400.0, 410.0, ['Na'])]
+    table = predictions([*hard, *soft])
+    marks = {'b': 'a', 'c': 'a', 'd': 'first', 'e': 'first'}
+    table = table.append_column(
+        'duplicate_of', pa.array([marks.get(item) for item in table['material_id'].to_pylist()])
+    )
+    assert ranked(table, DEFAULT) == ['a', 'e']
+    result = flag(table, DEFAULT)
+    assert result.failed == {'log10_k_vrh_too_low': 1, 'duplicate_of_candidate': 3}
+    assert flag(table, Criteria.from_dict({'max_candidates': 1})).failed['beyond_max_candidates'] == 1
+    assert ranked(table, Criteria.from_dict({'duplicates': 'all'})) == ['b', 'a', 'c', 'e', 'd']
+
+
+def test_a_table_without_a_column_of_duplicates_has_none() -> None:
+    assert ranked(predictions(), Criteria.from_dict({'duplicates': 'once'})) == ['diamond', 'nitride', 'carbide']
+    empty = predictions([]).append_column('duplicate_of', pa.array([], pa.string()))
+    assert ranked(empty, DEFAULT) == []
