@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ('candidates', 'learning_curves', 'predictions', 'provenance', 'recorded', 'screenings', 'sweep', 'sweeps')
 
+TEXT_COLUMNS = frozenset(
+    ('material_id', 'formula', 'model', 'model_content', 'source', 'novelty_reason', 'duplicate_of', 'source_uuid')
+)
+"""Columns that are compared and sorted as text."""
+
 OPERATORS = ('==', '!=', '<', '<=', '>', '>=', 'in')
 EXTRA = 'cgcnn_elastic'
 SWEEP = 'aiida.workflows:cgcnn_elastic.sweep'
@@ -525,7 +530,7 @@ def _order(order_by: str | None) -> tuple[str | None, str]:
 
 
 def _cast(column: str) -> str:
-    return 't' if column in ('material_id', 'formula', 'model', 'model_content', 'source', 'novelty_reason') else 'f'
+    return 't' if column in TEXT_COLUMNS else 'f'
 
 
 def _projections(names: list[str]) -> list[str]:

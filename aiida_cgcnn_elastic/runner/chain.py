@@ -47,6 +47,10 @@ class ChainedSource(Source):
         for source in self._sources:
             yield from source.batches()
 
+    def notes(self) -> list[str]:
+        """Say what all have to say."""
+        return [note for source in self._sources for note in source.notes()]
+
     def origin(self) -> Origin:
         """Join the origins: their files one after the other, what differs in words separated by semicolons."""
         origins = [source.origin() for source in self._sources]

@@ -88,6 +88,8 @@ def stream_crystals(
             result = read_into(opened, keep, progress=progress)
         except (SourceError, OSError) as error:
             raise RunFailed(Status.INPUT_UNREADABLE, str(error)) from error
+    for note in opened.notes():
+        run.say(note)
     run.report |= {
         'n_read': result.n_read,
         'n_skipped': sum(result.skipped_by_reason.values()),

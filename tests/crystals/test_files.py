@@ -165,10 +165,11 @@ def test_a_damaged_member_is_rejected(tmp_path):
     assert (ids, rejected) == (['good'], {'torn': 'unreadable'})
 
 
-def test_paths_inside_an_archive_lead_nowhere(tmp_path):
-    path = write_zip(tmp_path / 'x.zip', {'../../etc/evil.cif': cif(), '/abs.cif': cif()})
+def test_names_that_lead_out_of_an_archive_are_refused(tmp_path):
+    path = write_zip(tmp_path / 'x.zip', {'../../etc/evil.cif': cif(), '/abs.cif': cif(), 'good.cif': cif()})
     before = sorted(tmp_path.rglob('*'))
-    assert read(open_source([path])).table.material_ids == ['evil', 'abs']
+    ids, rejected = ids_and_reasons(read(open_source([path])))
+    assert (ids, rejected) == (['good'], {'evil': 'unreadable', 'abs': 'unreadable'})
     assert sorted(tmp_path.rglob('*')) == before
 
 

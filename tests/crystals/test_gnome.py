@@ -6,8 +6,9 @@ import zipfile
 
 import pytest
 
-from aiida_cgcnn_elastic.crystals.sources import SourceError, open_source, read
+from aiida_cgcnn_elastic.crystals.sources import FilteredSource, Filters, SourceError, open_source, read
 from aiida_cgcnn_elastic.crystals.sources.gnome import GnomeSource
+from aiida_cgcnn_elastic.screening import Criteria, exclusions
 from tests.crystals.making import cif
 
 COLUMNS = [
@@ -144,3 +145,70 @@ def test_what_is_no_release_is_an_error(tmp_path):
         GnomeSource([release(tmp_path / 'words', ['a'], [['a', 'wide']], ['MaterialId', 'Bandgap'])])
     with pytest.raises(SourceError, match='one release at a time'):
         GnomeSource([tmp_path / 'empty', tmp_path / 'foreign'])
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_within_an_archive_is_read_with_its_summary(tmp_path, method):
+    folder = release(tmp_path / 'plain', ['a', 'b'], [[0, 'a', 225, '', '', '']])
+    outer = tmp_path / 'download.zip'
+    with zipfile.ZipFile(outer, 'w', method) as archive:
+        archive.writestr('gnome_data/readme.txt', 'x' * 1000)
+        for name in ('stable_materials_summary.csv', 'by_id.zip'):
+            archive.write(folder / name, f'gnome_data/{name}')
+    source = open_source([outer])
+    assert source.name == 'gnome'
+    nested = read(source)
+    assert nested.table.sha256() == read(open_source([folder])).table.sha256()
+    assert [entry['name'] for entry in nested.origin.files] == ['download.zip']
+
+
+def test_archives_in_archives_in_archives_are_refused(tmp_path):
+    folder = release(tmp_path / 'plain', ['a'])
+    inner = folder / 'by_id.zip'
+    for name in ('twice.zip', 'thrice.zip'):
+        with zipfile.ZipFile(tmp_path / name, 'w') as archive:
+            archive.write(inner, 'by_id.zip')
+        inner = tmp_path / name
+    assert len(read(open_source([tmp_path / 'twice.zip'])).table) == 1
+    with pytest.raises(SourceError, match='an archive in an archive is read, but not one in that'):
+        open_source([tmp_path / 'thrice.zip'])
+
+
+def test_an_inner_archive_that_is_no_archive_or_grows_too_large_is_refused(tmp_path, monkeypatch):
+    for name, content, method in (
+        ('text.zip', b'no archive', zipfile.ZIP_STORED),
+        ('packed.zip', b'no archive' * 50, zipfile.ZIP_DEFLATED),
+        ('bomb.zip', b'\0' * 2_000_000, zipfile.ZIP_DEFLATED),
+        ('liar.zip', b'\0' * 2_000_001, zipfile.ZIP_DEFLATED),
+    ):
+        with zipfile.ZipFile(tmp_path / name, 'w', method) as archive:
+            archive.writestr('by_id.zip', content)
+    changed = bytearray((tmp_path / 'liar.zip').read_bytes())
+    at = changed.rindex(b'PK\x01\x02')
+    changed[at + 24 : at + 28] = (1000).to_bytes(4, 'little')
+    (tmp_path / 'liar.zip').write_bytes(changed)
+    monkeypatch.setattr('aiida_cgcnn_elastic.crystals.sources.members.MAX_ARCHIVE_BYTES', 1_000_000)
+    for name, message in (
+        ('text', 'not a readable zip archive'),
+        ('packed', 'not a readable zip archive'),
+        ('bomb', '2000000 bytes are too many'),
+        ('liar', 'another than its directory says'),
+    ):
+        with pytest.raises(SourceError, match=message):
+            open_source([tmp_path / f'{name}.zip'], 'gnome')
+
+
+def test_the_summary_is_asked_before_anything_is_parsed(tmp_path):
+    columns = ['MaterialId', 'Composition', 'NSites', 'Bandgap']
+    rows = [['few', 'Na1Cl1', 2, 1.0], ['many', 'Na8Cl8', 16, 1.0], ['torn', 'Na8Po8', 2, 1.0], ['vague', '', 2, 1.0]]
+    folder = release(tmp_path, ['few', 'many', 'vague', 'unknown'], rows, columns)
+    with zipfile.ZipFile(folder / 'by_id.zip', 'a') as archive:
+        archive.writestr('by_id/torn.CIF', 'torn')
+    criteria = Criteria(max_atoms=9, no_radioactive=True, min_band_gap=0.5, unknown_band_gap='drop')
+    source = FilteredSource(open_source([folder]), Filters({}, lambda table: exclusions(table, criteria)))
+    result = read(source)
+    # What the summary says of the sites is believed, though the crystals of all are alike; `vague` has no elements and
+    # `unknown` no row there, so that they are looked at themselves.
+    assert result.table.material_ids == ['few', 'vague']
+    assert result.rejections == []
+    assert result.skipped_by_reason == {'band_gap_unknown': 1, 'radioactive_element': 1, 'too_many_atoms': 1}

@@ -185,6 +185,10 @@ class Source(ABC):
     def batches(self) -> Iterator[Batch]:
         """Read the crystals in the order of the input."""
 
+    def notes(self) -> list[str]:
+        """Say what a person may like to know of this reading and what is no property of the crystals: no record."""
+        return []
+
     @abstractmethod
     def origin(self) -> Origin:
         """Say where the crystals come from; complete once the batches have been read."""

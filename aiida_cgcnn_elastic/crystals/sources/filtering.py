@@ -67,6 +67,10 @@ class FilteredSource(Source):
             batch.table.select(~unwanted), batch.rejections, batch.skipped + Counter(reasons[unwanted].tolist())
         )
 
+    def notes(self) -> list[str]:
+        """Say what the source has to say."""
+        return self._source.notes()
+
     def origin(self) -> Origin:
         """Return the source's origin, with the filters and what they left out."""
         origin = self._source.origin()

@@ -6,7 +6,7 @@ import gc
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -72,9 +72,17 @@ def parse(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Batch]:
     SourceError
         If the processes cannot be started.
     """
-    pieces = [jobs[start : start + FILES_AT_ONCE] for start in range(0, len(jobs), FILES_AT_ONCE)]
-    workers = min(n_processes(processes), len(pieces))
-    if workers < 2 or len(jobs) < FILES_WORTH_A_POOL:
+    pieces = (jobs[start : start + FILES_AT_ONCE] for start in range(0, len(jobs), FILES_AT_ONCE))
+    yield from parse_pieces(pieces, len(jobs), processes)
+
+
+def parse_pieces(pieces: Iterable[Sequence[Job]], n_jobs: int, processes: int | None = None) -> Iterator[Batch]:
+    """Parse members as :func:`parse` does, in pieces that may come while others are parsed.
+
+    An empty piece gives an empty batch, at once: a sign of life of whoever makes the pieces.
+    """
+    workers = min(n_processes(processes), -(-n_jobs // FILES_AT_ONCE))
+    if workers < 2 or n_jobs < FILES_WORTH_A_POOL:
         yield from map(parse_piece, pieces)
         return
     # Spawned, not forked: the caller may have threads (of Arrow, of torch) whose locks a fork would copy.
@@ -84,6 +92,9 @@ def parse(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Batch]:
     try:
         waiting: deque[Future[tuple[bytes, list[Rejection]]]] = deque()
         for piece in pieces:
+            if not piece:
+                yield usable_batch([])
+                continue
             waiting.append(executor.submit(_parse_packed, piece))
             if len(waiting) > 4 * workers:
                 yield _unpacked(*waiting.popleft().result())
