@@ -8,8 +8,10 @@ from aiida.cmdline.params import options, types
 
 from aiida_cgcnn_elastic import __version__
 from aiida_cgcnn_elastic.cli.import_commands import import_checkpoint
-from aiida_cgcnn_elastic.cli.process_commands import ingest, screen
+from aiida_cgcnn_elastic.cli.ingest_commands import ingest
+from aiida_cgcnn_elastic.cli.process_commands import screen
 from aiida_cgcnn_elastic.cli.result_commands import candidates, predictions, show
+from aiida_cgcnn_elastic.cli.set_commands import mark_duplicates
 from aiida_cgcnn_elastic.cli.setup_commands import models, setup
 from aiida_cgcnn_elastic.cli.sweep_commands import sweep
 
@@ -21,5 +23,16 @@ def main() -> None:
     """Predict elastic moduli of crystals, flag candidate hard materials, and find them again."""
 
 
-for command in (setup, models, import_checkpoint, ingest, screen, candidates, predictions, show, sweep):
+for command in (
+    setup,
+    models,
+    import_checkpoint,
+    ingest,
+    mark_duplicates,
+    screen,
+    candidates,
+    predictions,
+    show,
+    sweep,
+):
     main.add_command(command)
