@@ -1,4 +1,4 @@
-"""`ingest` and `screen`."""
+"""`screen`, and what commands that run processes share."""
 
 from __future__ import annotations
 
@@ -18,36 +18,6 @@ CODE = options.CODE(
     help='Code of the executable cgcnn-elastic; the one on this machine if not given.',
 )
 DAEMON = click.option('--daemon', is_flag=True, help='Submit to the daemon and wait, instead of running here.')
-
-
-@click.command()
-@click.argument('paths', nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option('--source', help='Name of the source; found out from the files if not given.')
-@click.option('--option', 'source_options', multiple=True, metavar='KEY=VALUE', help='An option of the source.')
-@CODE
-@DAEMON
-@decorators.with_dbenv()
-def ingest(
-    paths: tuple[Path, ...], source: str | None, source_options: tuple[str, ...], code: orm.AbstractCode, daemon: bool
-) -> None:
-    """Read the crystals of files or folders into one node.
-
-    A source that makes its crystals itself, such as `prototypes`, needs no PATHS but its name.
-    """
-    from aiida_cgcnn_elastic.cli.inputs import ingest_builder
-
-    if not paths and source is None:
-        raise click.UsageError('give at least one path, or the name of a source that needs none with --source')
-    builder = ingest_builder(code or _code(), paths, source, _parsed(source_options))
-    node = _launched(builder, daemon)
-    crystals = node.outputs.crystals
-    attributes = crystals.base.attributes
-    echo.echo_success(
-        f'crystal set {crystals.pk}: {attributes.get("n_read"):,} read, {attributes.get("n_crystals"):,} usable, '
-        f'{attributes.get("n_rejected"):,} rejected'
-    )
-    for reason, count in attributes.get('rejected_by_reason').items():
-        echo.echo(f'  {reason}: {count:,}')
 
 
 @click.command()
@@ -84,7 +54,7 @@ def screen(
     local = code is None
     try:
         builder = ScreenWorkChain.get_builder_from_protocol(
-            code or _code(),
+            code or local_code(),
             {f'set_{number:02d}': node for number, node in enumerate(crystals)},
             {f'model_{number:02d}': find_model(name) for number, name in enumerate(model_names)},
             label,
@@ -96,20 +66,20 @@ def screen(
         )
     except ValueError as error:
         echo.echo_critical(str(error))
-    node = _launched(builder, daemon)
+    node = launched(builder, daemon)
     frame = candidates(label, limit=20)
     echo.echo(candidates_table(frame) + '\n\n' + counts_text(node.outputs.summary.get_dict()) + '\n')
     echo.echo(find_again_text(label, frame['structure_pk'].tolist()))
 
 
-def _code() -> orm.InstalledCode:
+def local_code() -> orm.InstalledCode:
     """Return the code of this machine, set up if it is not yet."""
     from aiida_cgcnn_elastic.cli.setup import setup_localhost
 
     return setup_localhost().code
 
 
-def _launched(builder: Any, daemon: bool) -> Any:
+def launched(builder: Any, daemon: bool) -> Any:
     """Return the finished process, or end with its error."""
     from aiida_cgcnn_elastic.cli.launch import DaemonNotRunningError, launch
     from aiida_cgcnn_elastic.cli.report import failure_text
@@ -123,7 +93,7 @@ def _launched(builder: Any, daemon: bool) -> Any:
     return node
 
 
-def _parsed(pairs: tuple[str, ...]) -> dict[str, Any]:
+def parsed_pairs(pairs: tuple[str, ...], option: str = '--option') -> dict[str, Any]:
     """Return options given as KEY=VALUE, where a value is read as YAML: a number, true, a list, or text."""
     import yaml
 
@@ -131,6 +101,6 @@ def _parsed(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, value = pair.partition('=')
         if not separator or not key:
-            raise click.BadParameter(f'{pair!r} is not KEY=VALUE', param_hint='--option')
+            raise click.BadParameter(f'{pair!r} is not KEY=VALUE', param_hint=option)
         parsed[key] = yaml.safe_load(value)
     return parsed

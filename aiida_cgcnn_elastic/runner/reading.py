@@ -169,5 +169,6 @@ def _open_one(run: Run, paths: Sequence[Path], name: str, options: dict[str, Any
         options = {'processes': run.threads, **options}
     opened = open_source(paths, name, **options)
     if opened.licence:
-        run.say(f'the crystals of {opened.name} are under the licence {opened.licence}')
+        no_commerce = ': not for commercial use' if '-NC' in opened.licence else ''
+        run.say(f'the crystals of {opened.name} are under the licence {opened.licence}{no_commerce}')
     return opened if filters is None else FilteredSource(opened, filters)

@@ -167,7 +167,6 @@ class RemoteFile:
             response = self._get({'Range': 'bytes=0-0'})
             if response.status_code == HTTPStatus.PARTIAL_CONTENT:
                 response.content  # noqa: B018 - read, so that the connection can be used again
-                self._count(b'\0')
             response.close()
             return response
 
