@@ -58,6 +58,7 @@ class CrystalFile:
         metadata = self._file.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self._last: tuple[int, CrystalTable] | None = None
 
     def __enter__(self) -> CrystalFile:
         return self
@@ -104,8 +105,9 @@ class CrystalFile:
         last = int(np.searchsorted(self._starts, stop, side='left'))
         if start == stop:
             return CrystalTable.from_arrow(self._file.schema_arrow.empty_table())
-        found = self._file.read_row_groups(list(range(first, last)))
-        return CrystalTable.from_arrow(found.slice(start - int(self._starts[first]), stop - start))
+        tables = [self._table(group) for group in range(first, last)]
+        found = tables[0] if len(tables) == 1 else CrystalTable.concatenate(tables)
+        return found.slice(start - int(self._starts[first]), stop - int(self._starts[first]))
 
     def find(self, material_ids: Sequence[str]) -> list[Crystal]:
         """Return crystals by their ids, in the order of these; only the row groups that hold them are read whole.
@@ -163,7 +165,10 @@ class CrystalFile:
         }
 
     def _table(self, group: int) -> CrystalTable:
-        return CrystalTable.from_arrow(self._file.read_row_group(group))
+        # Whoever reads slices one after the other asks for the same row group again.
+        if self._last is None or self._last[0] != group:
+            self._last = group, CrystalTable.from_arrow(self._file.read_row_group(group))
+        return self._last[1]
 
 
 class CrystalWriter:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
-    from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.crystals import CrystalTable, Rejection
     from aiida_cgcnn_elastic.crystals.sources import ReadResult
     from aiida_cgcnn_elastic.potentials import AtomFeatures
 
@@ -56,29 +56,36 @@ def require_potential(models: Sequence[ElasticModel] = ()) -> None:
 
 def reject_unknown(run: Run, result: ReadResult) -> ReadResult:
     """Reject the crystals with elements that the potential does not know; the report's counts follow."""
+    kept, rejections = split_unknown(result.table)
+    if not rejections:
+        return result
+    result = replace(result, table=kept, rejections=[*result.rejections, *rejections])
+    run.report |= {'n_rejected': len(result.rejections), 'rejected_by_reason': result.rejected_by_reason}
+    return result
+
+
+def split_unknown(table: CrystalTable) -> tuple[CrystalTable, list[Rejection]]:
+    """Return the crystals all of whose elements the potential knows, and the others as rejections."""
     import numpy as np
 
     from aiida_cgcnn_elastic.crystals.crystal import Reason, Rejection
     from aiida_cgcnn_elastic.potentials import POTENTIAL, known_elements
     from aiida_cgcnn_elastic.symbols import SYMBOLS
 
-    arrays = result.table.arrays()
+    arrays = table.arrays()
     is_unknown = ~np.isin(arrays.atomic_numbers, sorted(known_elements()))
-    crystals = np.repeat(np.arange(len(result.table)), np.diff(arrays.offsets))
+    crystals = np.repeat(np.arange(len(table)), np.diff(arrays.offsets))
     rows = np.unique(crystals[is_unknown])
     if not len(rows):
-        return result
-    ids = result.table.material_ids
+        return table, []
+    ids = table.material_ids
     rejections = []
     for row in rows.tolist():
         atoms = slice(arrays.offsets[row], arrays.offsets[row + 1])
         unknown = np.unique(arrays.atomic_numbers[atoms][is_unknown[atoms]])
         detail = f'the potential {POTENTIAL} does not know {", ".join(SYMBOLS[number] for number in unknown)}'
         rejections.append(Rejection(ids[row], Reason.UNKNOWN_SPECIES, detail))
-    kept = result.table.select(np.setdiff1d(np.arange(len(result.table)), rows))
-    result = replace(result, table=kept, rejections=[*result.rejections, *rejections])
-    run.report |= {'n_rejected': len(result.rejections), 'rejected_by_reason': result.rejected_by_reason}
-    return result
+    return table.select(np.setdiff1d(np.arange(len(table)), rows)), rejections
 
 
 def training_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> AtomFeatures:

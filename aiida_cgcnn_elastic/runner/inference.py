@@ -1,25 +1,39 @@
-"""Predict the crystals of a table chunk by chunk, saving as it goes."""
+"""Predict the crystals of a file chunk by chunk, saving as it goes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiida_cgcnn_elastic.runner.features import CRYSTALS_AT_ONCE, needs_potential
 from aiida_cgcnn_elastic.runner.files import sha256_of_json
-from aiida_cgcnn_elastic.runner.parts import Parts, Predicted
+from aiida_cgcnn_elastic.runner.parts import Parts
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
     from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.crystals.crystal_file import CrystalFile
 
 CPU_CHUNK_SIZE = 2048
 GPU_CHUNK_SIZE = 16_384
 """Crystals in a chunk: a second or two of work, and enough batches to keep all threads, or a GPU, busy."""
+
+CHUNK_ATOMS = 2**18
+"""Atoms in a chunk at most, but at least one crystal: large cells make many graphs' worth of edges."""
+
+CRYSTALS_WORTH_A_POOL = 8192
+"""Starting processes that make graphs takes about as long as making those of this many crystals."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +47,27 @@ class NetworkSettings:
 
 
 def predict_in_parts(
-    run: Run, models: Sequence[ElasticModel], crystals: CrystalTable, settings: NetworkSettings, output: Path
-) -> tuple[Predicted, Parts]:
-    """Predict all crystals of a table, in its order.
+    run: Run,
+    models: Sequence[ElasticModel],
+    crystals: CrystalFile,
+    content: str,
+    settings: NetworkSettings,
+    output: Path,
+) -> Parts:
+    """Predict all crystals of a file, in its order.
 
     What is predicted is saved in the folder `<output>.parts`; the caller removes it when the output is written.
 
+    Parameters
+    ----------
+    crystals : CrystalFile
+    content : str
+        The checksum of the crystals.
+
     Returns
     -------
-    predicted : dict of arrays of shape (m,)
-        As `cgcnn.inference.predict` returns.
-    parts : Parts
+    Parts
+        One for each of the chunks, with what `cgcnn.inference.predict` returns.
 
     Raises
     ------
@@ -51,7 +75,6 @@ def predict_in_parts(
         With `Status.STOPPED` if the run must stop, `Status.SETTINGS_INVALID` if the device is not there or the parts
         of an earlier run were made from other inputs.
     """
-    from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, predict_graphs
     from aiida_cgcnn_elastic.potentials import atom_features
 
@@ -64,7 +87,7 @@ def predict_in_parts(
     usual_size = CPU_CHUNK_SIZE if device.type == 'cpu' else GPU_CHUNK_SIZE
     chunk_size = settings.chunk_size or (CRYSTALS_AT_ONCE if has_potential else usual_size)
     made_from = {
-        'crystals': crystals.sha256(),
+        'crystals': content,
         'models': sha256_of_json(run.report['models']),
         'dtype': settings.dtype,
         'batch_edges': settings.batch_edges,
@@ -77,17 +100,21 @@ def predict_in_parts(
         run.report['resumed'] = True
         run.say(f'{parts.n_saved} crystals were predicted by an earlier run; continuing with the others')
     run.report['n_predicted'] = parts.n_saved
-    n_neighbors = models[0].members[0].n_neighbors
+    chunks = list(cut(crystals.n_atoms(), chunk_size))
+    if parts.sizes != [stop - start for start, stop in chunks[: len(parts.sizes)]]:
+        raise RunFailed(Status.SETTINGS_INVALID, f'{parts.folder} was cut by another version: leave --resume away')
+
+    def stop_if_asked() -> None:
+        run.progress.update(parts.n_saved)
+        run.stop_if_asked(
+            f'{parts.n_saved} of {len(crystals)} crystals are predicted and saved; continue with --resume'
+        )
 
     with run.shown('predict', len(crystals)):
-        while parts.n_saved < len(crystals):
-            run.progress.update(parts.n_saved)
-            run.stop_if_asked(
-                f'{parts.n_saved} of {len(crystals)} crystals are predicted and saved; continue with --resume'
-            )
-            chunk = crystals.slice(parts.n_saved, parts.n_saved + chunk_size)
-            with run.timed('graphs'):
-                graphs = build_graphs(*chunk.arrays(), n_neighbors=n_neighbors)
+        stop_if_asked()
+        left = chunks[len(parts.sizes) :]
+        made = _with_graphs(run, crystals, left, models[0].members[0].n_neighbors)
+        for chunk, graphs in made:
             features = None
             if has_potential:
                 with run.timed('features'):
@@ -105,5 +132,60 @@ def predict_in_parts(
             with run.timed('save'):
                 parts.save(predicted)
             run.report['n_predicted'] = parts.n_saved
+            if parts.n_saved < len(crystals):
+                stop_if_asked()
         run.progress.update(parts.n_saved)
-    return parts.join(), parts
+    return parts
+
+
+def cut(n_atoms: NDArray[np.int64], chunk_size: int) -> Iterator[tuple[int, int]]:
+    """Yield where chunks of crystals begin and end: limited in crystals and, as large cells are, in atoms.
+
+    Parameters
+    ----------
+    n_atoms : int array, shape (m,)
+    chunk_size : int
+        Crystals in a chunk at most.
+    """
+    import numpy as np
+
+    ends = np.concatenate([[0], np.cumsum(n_atoms)])
+    start = 0
+    while start < len(n_atoms):
+        by_atoms = int(np.searchsorted(ends, ends[start] + CHUNK_ATOMS, side='right')) - 1
+        stop = min(max(by_atoms, start + 1), start + chunk_size, len(n_atoms))
+        yield start, stop
+        start = stop
+
+
+def _with_graphs(
+    run: Run, crystals: CrystalFile, chunks: Sequence[tuple[int, int]], n_neighbors: int
+) -> Iterator[tuple[CrystalTable, CrystalGraphs]]:
+    """Yield chunks and their graphs; of many crystals, other processes make the next while this one predicts."""
+    from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
+
+    if run.threads < 2 or not chunks or chunks[-1][1] - chunks[0][0] < CRYSTALS_WORTH_A_POOL:
+        for start, stop in chunks:
+            chunk = crystals.rows(start, stop)
+            with run.timed('graphs'):
+                graphs = build_graphs(*chunk.arrays(), n_neighbors=n_neighbors)
+            yield chunk, graphs
+        return
+    # Spawned, not forked: a fork of a process in which torch's threads run can hang.
+    pool = ProcessPoolExecutor(run.threads, mp_context=multiprocessing.get_context('spawn'))
+    running: deque[tuple[CrystalTable, Future[CrystalGraphs]]] = deque()
+    try:
+        for start, stop in chunks:
+            chunk = crystals.rows(start, stop)
+            running.append((chunk, pool.submit(build_graphs, *chunk.arrays(), n_neighbors=n_neighbors)))
+            if len(running) > run.threads:
+                yield _done(run, *running.popleft())
+        while running:
+            yield _done(run, *running.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _done(run: Run, chunk: CrystalTable, graphs: Future[CrystalGraphs]) -> tuple[CrystalTable, CrystalGraphs]:
+    with run.timed('graphs'):
+        return chunk, graphs.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Parts:
     def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
         self._folder = folder
         self._made_from = dict(made_from)
-        self._saved: list[Predicted] = []
+        self._sizes: list[int] = []
 
     @property
     def folder(self) -> Path:
@@ -46,7 +46,12 @@ class Parts:
     @property
     def n_saved(self) -> int:
         """Return how many crystals the parts hold."""
-        return sum(len(next(iter(part.values()))) for part in self._saved)
+        return sum(self._sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Return how many crystals each part holds."""
+        return list(self._sizes)
 
     def start(self, *, resume: bool) -> None:
         """Take over the parts that an earlier run left, or remove them.
@@ -59,8 +64,8 @@ class Parts:
         """
         if resume and self._manifest.is_file():
             self._require_same_inputs()
-            while (path := self._path(len(self._saved))).is_file():
-                self._saved.append(_load(path))
+            while (path := self._path(len(self._sizes))).is_file():
+                self._sizes.append(_n_crystals(_load(path)))
             return
         if self._folder.exists():
             shutil.rmtree(self._folder)
@@ -69,14 +74,14 @@ class Parts:
 
     def save(self, predicted: Predicted) -> None:
         """Save the next part."""
-        with replacing(self._path(len(self._saved))) as temporary, temporary.open('wb') as handle:
+        with replacing(self._path(len(self._sizes))) as temporary, temporary.open('wb') as handle:
             np.savez(handle, allow_pickle=False, **predicted)
-        self._saved.append(predicted)
+        self._sizes.append(_n_crystals(predicted))
 
-    def join(self) -> Predicted:
-        """Return all parts as one; empty where there are none."""
-        names = list(self._saved[0]) if self._saved else []
-        return {name: np.concatenate([part[name] for part in self._saved]) for name in names}
+    def __iter__(self) -> Iterator[Predicted]:
+        """Read the parts one after the other."""
+        for number in range(len(self._sizes)):
+            yield _load(self._path(number))
 
     def remove(self) -> None:
         """Remove the folder; the manifest goes first, so that a half-removed folder is not continued."""
@@ -99,6 +104,10 @@ class Parts:
                 f'cannot continue from {self._folder}: it was made from other inputs ({", ".join(differing)} differ). '
                 'Give the same inputs and settings, or leave --resume away to start again.',
             )
+
+
+def _n_crystals(part: Predicted) -> int:
+    return len(next(iter(part.values())))
 
 
 def _load(path: Path) -> Predicted:

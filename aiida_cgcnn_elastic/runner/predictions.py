@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ KNOWN_FIRST = (
     'volume_per_atom',
     'matbench_fold',
 )
-ROW_GROUP_SIZE = 65_536
+ROW_GROUP_SIZE = 16_384
 
 
 def prediction_table(predicted: Mapping[str, NDArray[Any]], known: pa.Table, criteria: Criteria = DEFAULT) -> pa.Table:
@@ -89,11 +89,48 @@ def prediction_table(predicted: Mapping[str, NDArray[Any]], known: pa.Table, cri
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table atomically: CSV where the name ends in .csv (lists as words separated by spaces), else Parquet."""
+    write_tables(path, [table])
+
+
+def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
+    """Write tables of the same columns, at least one, below each other as `write_table` does; return how many rows.
+
+    They are written as they come; the bytes do not depend on how the rows are cut into tables.
+    """
+    n_rows = 0
+    is_text = path.suffix.lower() == '.csv'
     with replacing(path) as temporary:
-        if path.suffix.lower() == '.csv':
-            pyarrow.csv.write_csv(_without_lists(table), temporary)
-        else:
-            pyarrow.parquet.write_table(table, temporary, compression='zstd', row_group_size=ROW_GROUP_SIZE)
+        writer = None
+        for rows in _cut_anew(tables):
+            table = _without_lists(rows) if is_text else rows
+            if writer is None:
+                if is_text:
+                    writer = pyarrow.csv.CSVWriter(temporary, table.schema)
+                else:
+                    writer = pyarrow.parquet.ParquetWriter(temporary, table.schema, compression='zstd')
+            writer.write_table(table)
+            n_rows += table.num_rows
+        if writer is None:
+            raise ValueError('there is no table to write')
+        writer.close()
+    return n_rows
+
+
+def _cut_anew(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of tables as tables of ROW_GROUP_SIZE rows, and one of those that are left or of none at all."""
+    waiting: list[pa.Table] = []
+    n_waiting = n_yielded = 0
+    for table in tables:
+        waiting.append(table)
+        n_waiting += table.num_rows
+        while n_waiting >= ROW_GROUP_SIZE:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROW_GROUP_SIZE).combine_chunks()
+            waiting = [joined.slice(ROW_GROUP_SIZE)]
+            n_waiting -= ROW_GROUP_SIZE
+            n_yielded += 1
+    if n_waiting or (waiting and not n_yielded):
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def read_table(path: Path) -> pa.Table:

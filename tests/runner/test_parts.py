@@ -24,14 +24,16 @@ def part(*values: float) -> dict[str, np.ndarray]:
     return {'log10_k_vrh': np.array(values)}
 
 
-def test_continue_and_join(tmp_path: Path) -> None:
+def test_continue_and_read_back(tmp_path: Path) -> None:
     first = made(tmp_path, resume=False)
     first.save(part(1, 2))
     second = made(tmp_path, resume=True)
     assert second.n_saved == 2
     second.save(part(3, 4))
     second.save(part(5))
-    assert made(tmp_path, resume=True).join()['log10_k_vrh'].tolist() == [1, 2, 3, 4, 5]
+    third = made(tmp_path, resume=True)
+    assert [values['log10_k_vrh'].tolist() for values in third] == [[1, 2], [3, 4], [5]]
+    assert third.sizes == [2, 2, 1]
 
 
 def test_without_resume_old_parts_are_gone(tmp_path: Path) -> None:
