@@ -125,10 +125,9 @@ def store_outputs(
 
 def add_to_group(group: Group, pks: Iterable[int]) -> int:
     """Add stored nodes to a stored group in one transaction and return how many were not in it before."""
-    query = QueryBuilder(backend=group.backend)
-    query.append(Group, filters={'id': group.pk}, tag='group').append(Node, with_group='group', project='id')
-    present = set(query.all(flat=True))
-    new = [pk for pk in dict.fromkeys(pks) if pk not in present]
+    wanted = list(dict.fromkeys(pks))
+    present = _present(group, wanted)
+    new = [pk for pk in wanted if pk not in present]
     with group.backend.transaction():
         _insert_members(group.backend, group, new)
     return len(new)
@@ -164,6 +163,19 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _present(group: Group, pks: Iterable[int]) -> set[int]:
+    """Return the members of a group, at least those that are among some nodes; a large group is not read whole."""
+    wanted = list(pks)
+    if not wanted:
+        return set()
+    # Nodes that were stored together have neighbouring keys.
+    between = {'and': [{'id': {'>=': min(wanted)}}, {'id': {'<=': max(wanted)}}]}
+    query = QueryBuilder(backend=group.backend)
+    query.append(Group, filters={'id': group.pk}, tag='group')
+    query.append(Node, with_group='group', filters=between, project='id')
+    return set(query.all(flat=True))
 
 
 def _check_creator(creator: ProcessNode) -> None:
