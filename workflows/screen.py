@@ -24,6 +24,7 @@ from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplic
 from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
 from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+from aiida_cgcnn_elastic.workflows.shards import plan_shards
 
 __all__ = ('ScreenWorkChain',)
 
@@ -103,10 +104,10 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         spec.input(
             'shard_size',
             valid_type=orm.Int,
-            default=lambda: orm.Int(20000),
+            default=lambda: orm.Int(50_000),
             serializer=orm.to_aiida_type,
             validator=validate_positive,
-            help='How many crystals a job predicts at most.',
+            help='How many crystals a job predicts at most; fewer where their cells are large.',
         )
         spec.input(
             'max_concurrent',
@@ -289,12 +290,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
     def plan_shards(self) -> ExitCode | None:
         """Cut the sets into shards."""
-        size = self.inputs.shard_size.value
-        self.ctx.shards = [
-            {'name': f'{key}_{number:04d}', 'key': key, 'rows': [start, min(start + size, node.n_crystals)]}
-            for key, node in sorted(self.ctx.crystals.items())
-            for number, start in enumerate(range(0, node.n_crystals, size))
-        ]
+        self.ctx.shards = plan_shards(self.ctx.crystals, self.inputs.shard_size.value)
         self.ctx.n_done = 0
         self.ctx.predictions = AttributeDict()
         self.ctx.failed = []

@@ -390,19 +390,27 @@ class CrystalTable:
 
 
 def row_groups(n_atoms: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield where the row groups of a file of crystals begin and end; they do not depend on what follows them.
+    """Yield where the row groups of a file of crystals begin and end, as :func:`pieces` does."""
+    return pieces(n_atoms, ROW_GROUP_SIZE, ROW_GROUP_ATOMS)
+
+
+def pieces(n_atoms: npt.NDArray[np.int64], max_crystals: int, max_atoms: int) -> Iterator[tuple[int, int]]:
+    """Yield where runs of crystals begin and end that are limited in crystals and, since cells may be large, in atoms.
+
+    Each is as long as it can be, so that where it ends does not depend on what follows.
 
     Parameters
     ----------
     n_atoms : int array, shape (m,)
         Atoms of every crystal.
+    max_crystals, max_atoms : int
+        In a run at most; one crystal may have more atoms.
     """
-    ends = np.cumsum(n_atoms)
+    ends = np.concatenate([[0], np.cumsum(n_atoms)])
     start = 0
     while start < len(n_atoms):
-        before = ends[start - 1] if start else 0
-        by_atoms = int(np.searchsorted(ends, before + ROW_GROUP_ATOMS, side='right'))
-        stop = min(max(by_atoms, start + 1), start + ROW_GROUP_SIZE, len(n_atoms))
+        by_atoms = int(np.searchsorted(ends, ends[start] + max_atoms, side='right')) - 1
+        stop = min(max(by_atoms, start + 1), start + max_crystals, len(n_atoms))
         yield start, stop
         start = stop
 

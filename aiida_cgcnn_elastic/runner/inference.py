@@ -17,9 +17,6 @@ from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
     from aiida_cgcnn_elastic.crystals import CrystalTable
@@ -76,6 +73,7 @@ def predict_in_parts(
         of an earlier run were made from other inputs.
     """
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, predict_graphs
+    from aiida_cgcnn_elastic.crystals.table import pieces
     from aiida_cgcnn_elastic.potentials import atom_features
 
     try:
@@ -100,7 +98,7 @@ def predict_in_parts(
         run.report['resumed'] = True
         run.say(f'{parts.n_saved} crystals were predicted by an earlier run; continuing with the others')
     run.report['n_predicted'] = parts.n_saved
-    chunks = list(cut(crystals.n_atoms(), chunk_size))
+    chunks = list(pieces(crystals.n_atoms(), chunk_size, CHUNK_ATOMS))
     if parts.sizes != [stop - start for start, stop in chunks[: len(parts.sizes)]]:
         raise RunFailed(Status.SETTINGS_INVALID, f'{parts.folder} was cut by another version: leave --resume away')
 
@@ -136,26 +134,6 @@ def predict_in_parts(
                 stop_if_asked()
         run.progress.update(parts.n_saved)
     return parts
-
-
-def cut(n_atoms: NDArray[np.int64], chunk_size: int) -> Iterator[tuple[int, int]]:
-    """Yield where chunks of crystals begin and end: limited in crystals and, as large cells are, in atoms.
-
-    Parameters
-    ----------
-    n_atoms : int array, shape (m,)
-    chunk_size : int
-        Crystals in a chunk at most.
-    """
-    import numpy as np
-
-    ends = np.concatenate([[0], np.cumsum(n_atoms)])
-    start = 0
-    while start < len(n_atoms):
-        by_atoms = int(np.searchsorted(ends, ends[start] + CHUNK_ATOMS, side='right')) - 1
-        stop = min(max(by_atoms, start + 1), start + chunk_size, len(n_atoms))
-        yield start, stop
-        start = stop
 
 
 def _with_graphs(
