@@ -6,7 +6,7 @@ Numbers are always compared as floats: on SQLite a filter with an integer on a f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiida.common.links import LinkType
@@ -31,7 +31,17 @@ from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ('candidates', 'learning_curves', 'predictions', 'provenance', 'recorded', 'screenings', 'sweep', 'sweeps')
+__all__ = (
+    'candidates',
+    'iter_predictions',
+    'learning_curves',
+    'predictions',
+    'provenance',
+    'recorded',
+    'screenings',
+    'sweep',
+    'sweeps',
+)
 
 TEXT_COLUMNS = frozenset(
     ('material_id', 'formula', 'model', 'model_content', 'source', 'novelty_reason', 'duplicate_of', 'source_uuid')
@@ -103,8 +113,9 @@ def predictions(
     column, order = _order(order_by)
     if column not in (None, 'pk', 'uuid'):
         _check_columns([column])
-    if limit is not None and column is not None:
-        filters.append(_has_value(f'attributes.{column}'))
+    is_top = limit is not None and column is not None
+    if is_top and column not in ('pk', 'uuid'):
+        filters.append({f'attributes.{column}': {'of_type': 'number' if _cast(str(column)) == 'f' else 'string'}})
     query = QueryBuilder()
     if screening is not None:
         query.append(PredictionsGroup, filters={'id': _group(PredictionsGroup, screening).pk}, tag='group')
@@ -112,23 +123,76 @@ def predictions(
     names = None if columns is None else list(columns)
     # What is sorted by is fetched too, and left out at the end.
     fetched = None if names is None else list(dict.fromkeys(names if column is None else [*names, column]))
+    project = ['attributes', 'uuid', 'id'] if fetched is None else _projections(fetched)
     query.append(
         ElasticPredictionData,
         filters={'and': filters} if filters else {},
-        project=['attributes', 'uuid', 'id'] if fetched is None else _projections(fetched),
+        # The database sorts keys alone: whole rows would fill its memory.
+        project='id' if is_top else project,
         tag='prediction',
         **join,
     )
-    if column is not None and limit is not None:
-        sort: list[Any] = [{f'attributes.{column}': {'order': order, 'cast': _cast(column)}}, {'id': {'order': 'asc'}}]
-        query.order_by({'prediction': sort})
+    if is_top:
+        query.order_by({'prediction': _sorting(str(column), order)})
     if limit is not None:
         query.limit(limit)
-    rows = query.all()
+    rows = _rows_of(query.all(flat=True), project) if is_top else query.all()
     if not rows:
         _check_columns(_columns_of(where))
     frame = _frame(rows, fetched, column, ascending=order == 'asc')
     return frame if names is None else frame[names]
+
+
+def iter_predictions(
+    *,
+    screening: str | Group | None = None,
+    elements: Sequence[str] | None = None,
+    not_elements: Sequence[str] | None = None,
+    where: Where | None = None,
+    columns: Sequence[str] | None = None,
+    page_size: int = 10_000,
+) -> Iterator[pd.DataFrame]:
+    """Yield recorded predictions page by page, so that a million of them need no more memory than a page.
+
+    They come in the order in which they were recorded. A prediction recorded meanwhile comes in a later page.
+
+    Parameters
+    ----------
+    screening, elements, not_elements, where, columns
+        As those of :func:`predictions`.
+    page_size : int
+        Rows in a page at most.
+
+    Raises
+    ------
+    ValueError
+        As :func:`predictions`.
+    """
+    filters = _conditions('attributes', elements, not_elements, where)
+    group = None if screening is None else _group(PredictionsGroup, screening).pk
+    names = None if columns is None else list(columns)
+    project = ['attributes', 'uuid'] if names is None else _projections(names)
+    last, n_pages = -1, 0
+    while True:
+        query = QueryBuilder()
+        if group is not None:
+            query.append(PredictionsGroup, filters={'id': group}, tag='group')
+        query.append(
+            ElasticPredictionData,
+            # By key, not by offset: a database finds the place in its index, and need not count up to it.
+            filters={'and': [*filters, {'id': {'>': last}}]},
+            project=[*project, 'id'],
+            tag='prediction',
+            **({} if group is None else {'with_group': 'group'}),
+        )
+        rows = query.order_by({'prediction': {'id': 'asc'}}).limit(page_size).all()
+        if not rows:
+            break
+        last = rows[-1][-1]
+        n_pages += 1
+        yield _frame(rows if names is None else [row[:-1] for row in rows], names, None, ascending=True)
+    if not n_pages:
+        _check_columns(_columns_of(where))
 
 
 def candidates(
@@ -521,6 +585,23 @@ def _comparable(value: Any) -> Any:
 
 def _has_value(key: str) -> dict[str, Any]:
     return {'or': [{key: {'of_type': kind}} for kind in ('number', 'string', 'boolean')]}
+
+
+def _sorting(column: str, order: str) -> list[dict[str, Any]]:
+    """Return by what a database sorts predictions; ties by key."""
+    by_key = {'id': {'order': order if column == 'pk' else 'asc'}}
+    if column == 'pk':
+        return [by_key]
+    own = {'uuid': {'order': order}}
+    return [own if column == 'uuid' else {f'attributes.{column}': {'order': order, 'cast': _cast(column)}}, by_key]
+
+
+def _rows_of(pks: Sequence[int], project: list[str]) -> list[list[Any]]:
+    """Return what is wanted of predictions, in the order of their keys here."""
+    query = QueryBuilder()
+    query.append(ElasticPredictionData, filters={'id': {'in': list(pks)}}, project=['id', *project])
+    rows = {pk: rest for pk, *rest in query.iterall()}
+    return [rows[pk] for pk in pks]
 
 
 def _order(order_by: str | None) -> tuple[str | None, str]:
