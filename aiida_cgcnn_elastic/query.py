@@ -171,7 +171,8 @@ def iter_predictions(
     filters = _conditions('attributes', elements, not_elements, where)
     group = None if screening is None else _group(PredictionsGroup, screening).pk
     names = None if columns is None else list(columns)
-    project = ['attributes', 'uuid'] if names is None else _projections(names)
+    project = ['attributes', 'uuid', 'id'] if names is None else _projections(names)
+    with_key = list(dict.fromkeys([*project, 'id']))
     last, n_pages = -1, 0
     while True:
         query = QueryBuilder()
@@ -181,16 +182,16 @@ def iter_predictions(
             ElasticPredictionData,
             # By key, not by offset: a database finds the place in its index, and need not count up to it.
             filters={'and': [*filters, {'id': {'>': last}}]},
-            project=[*project, 'id'],
+            project=with_key,
             tag='prediction',
             **({} if group is None else {'with_group': 'group'}),
         )
         rows = query.order_by({'prediction': {'id': 'asc'}}).limit(page_size).all()
         if not rows:
             break
-        last = rows[-1][-1]
+        last = rows[-1][with_key.index('id')]
         n_pages += 1
-        yield _frame(rows if names is None else [row[:-1] for row in rows], names, None, ascending=True)
+        yield _frame([row[: len(project)] for row in rows], names, None, ascending=True)
     if not n_pages:
         _check_columns(_columns_of(where))
 
@@ -599,8 +600,10 @@ def _sorting(column: str, order: str) -> list[dict[str, Any]]:
 def _rows_of(pks: Sequence[int], project: list[str]) -> list[list[Any]]:
     """Return what is wanted of predictions, in the order of their keys here."""
     query = QueryBuilder()
-    query.append(ElasticPredictionData, filters={'id': {'in': list(pks)}}, project=['id', *project])
-    rows = {pk: rest for pk, *rest in query.iterall()}
+    with_key = list(dict.fromkeys([*project, 'id']))
+    query.append(ElasticPredictionData, filters={'id': {'in': list(pks)}}, project=with_key)
+    place = with_key.index('id')
+    rows = {row[place]: row[: len(project)] for row in query.iterall()}
     return [rows[pk] for pk in pks]
 
 
