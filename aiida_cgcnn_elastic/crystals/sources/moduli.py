@@ -34,7 +34,7 @@ class ModuliFault(str, Enum):  # noqa: UP042  (as Reason is)
 
 EXPLANATIONS: Mapping[ModuliFault, str] = {
     ModuliFault.MISSING: 'no value',
-    ModuliFault.FAILED: 'the database calls the calculation failed',
+    ModuliFault.FAILED: 'of a calculation called failed',
     ModuliFault.UNSTABLE: 'mechanically unstable',
     ModuliFault.NOT_POSITIVE: 'not positive',
     ModuliFault.OUT_OF_ORDER: 'not Reuss <= VRH <= Voigt',
