@@ -15,6 +15,7 @@ from aiida.orm import (
     CalcJobNode,
     Data,
     Group,
+    Node,
     ProcessNode,
     QueryBuilder,
     StructureData,
@@ -26,7 +27,7 @@ from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
-from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
+from aiida_cgcnn_elastic.groups import CandidatesGroup, FirstStageGroup, PredictionsGroup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ OPERATORS = ('==', '!=', '<', '<=', '>', '>=', 'in')
 EXTRA = 'cgcnn_elastic'
 SWEEP = 'aiida.workflows:cgcnn_elastic.sweep'
 SWEEP_METRICS = ('mae', 'rmse', 'r2')
+_IDS_AT_ONCE = 5000
 
 Where = Mapping[str, tuple[str, Any]] | Sequence[tuple[str, tuple[str, Any]]]
 """Conditions by the name of the column: an operator of :data:`OPERATORS` and a value; pairs, for two on one."""
@@ -60,6 +62,7 @@ Where = Mapping[str, tuple[str, Any]] | Sequence[tuple[str, tuple[str, Any]]]
 def predictions(
     *,
     screening: str | Group | None = None,
+    first_stage: bool = False,
     model: str | None = None,
     material_ids: Sequence[str] | None = None,
     formula: str | None = None,
@@ -75,7 +78,9 @@ def predictions(
     Parameters
     ----------
     screening : str or Group, optional
-        Only those of the screening of this label.
+        Only those of the screening of this label: one for each crystal, the refined one where there is one.
+    first_stage : bool
+        Instead of these, what the first stage of that screening said of the crystals that its second stage refined.
     model : str, optional
         Only those by the model of this name or checksum; several names, in alphabetical order, are joined by ``+``.
     material_ids : sequence of str, optional
@@ -101,8 +106,11 @@ def predictions(
     Raises
     ------
     ValueError
-        If there is no such screening, an operator is unknown, or no prediction has a column asked for.
+        If there is no such screening, or none with a second stage, an operator is unknown, or no prediction has a
+        column asked for.
     """
+    if first_stage and screening is None:
+        raise ValueError('`first_stage` is one of a screening: name it')
     filters: list[dict[str, Any]] = _conditions('attributes', elements, not_elements, where)
     if model is not None:
         filters.append({'or': [{'attributes.model': model}, {'attributes.model_content': model}]})
@@ -118,7 +126,8 @@ def predictions(
         filters.append({f'attributes.{column}': {'of_type': 'number' if _cast(str(column)) == 'f' else 'string'}})
     query = QueryBuilder()
     if screening is not None:
-        query.append(PredictionsGroup, filters={'id': _group(PredictionsGroup, screening).pk}, tag='group')
+        group_class = FirstStageGroup if first_stage else PredictionsGroup
+        query.append(group_class, filters={'id': _group(group_class, screening).pk}, tag='group')
     join = {} if screening is None else {'with_group': 'group'}
     names = None if columns is None else list(columns)
     # What is sorted by is fetched too, and left out at the end.
@@ -257,17 +266,25 @@ def candidates(
 
 
 def screenings() -> pd.DataFrame:
-    """Return the screenings, the newest first: ``label``, ``n_predictions``, ``n_candidates`` and ``time``."""
+    """Return the screenings, the newest first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``label``, ``n_predictions`` (one a crystal), ``n_refined`` (how many of these are of a second stage),
+        ``n_candidates`` and ``time``.
+    """
     import pandas as pd
 
     rows: dict[str, dict[str, Any]] = {}
-    for group_class, key in ((PredictionsGroup, 'n_predictions'), (CandidatesGroup, 'n_candidates')):
+    counted = {'n_predictions': PredictionsGroup, 'n_refined': FirstStageGroup, 'n_candidates': CandidatesGroup}
+    for key, group_class in counted.items():
         for group in QueryBuilder().append(group_class).all(flat=True):
             row = rows.setdefault(group.label, {'label': group.label, 'time': group.time})
             row[key] = group.count()
             row['time'] = min(row['time'], group.time)
-    frame = pd.DataFrame(list(rows.values()), columns=['label', 'n_predictions', 'n_candidates', 'time'])
-    counts = ['n_predictions', 'n_candidates']
+    counts = list(counted)
+    frame = pd.DataFrame(list(rows.values()), columns=['label', *counts, 'time'])
     frame[counts] = frame[counts].fillna(0).astype(int)
     return frame.sort_values('time', ascending=False, ignore_index=True)
 
@@ -447,6 +464,24 @@ def recorded(prediction_set: PredictionSetData) -> list[int]:
         by_process.setdefault(process, []).append(record)
     complete = [records for _, records in sorted(by_process.items()) if len(records) == prediction_set.n_predicted]
     return sorted(complete[0]) if complete else []
+
+
+def members(group_class: type[Group], label: str) -> list[int]:
+    """Return the pks of the members of a screening's group of that class, none where there is no such group."""
+    query = QueryBuilder().append(group_class, filters={'label': label}, tag='group')
+    return query.append(Node, with_group='group', project='id').all(flat=True)
+
+
+def other_predictions_of_the_same(pks: Sequence[int], group: PredictionsGroup) -> list[int]:
+    """Return the pks of the predictions in a group that are of the same crystals as some others, by material id."""
+    others: list[int] = []
+    for start in range(0, len(pks), _IDS_AT_ONCE):
+        some = list(pks[start : start + _IDS_AT_ONCE])
+        ids = QueryBuilder().append(ElasticPredictionData, filters={'id': {'in': some}}, project='label').all(flat=True)
+        query = QueryBuilder().append(PredictionsGroup, filters={'id': group.pk}, tag='group')
+        query.append(ElasticPredictionData, with_group='group', filters={'label': {'in': ids}}, project='id')
+        others += query.all(flat=True)
+    return sorted(set(others) - set(pks))
 
 
 def provenance(node: StructureData | ElasticPredictionData | str) -> dict[str, Any]:

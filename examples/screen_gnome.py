@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 from aiida import orm
 
-from aiida_cgcnn_elastic.cli.inputs import all_cores, find_model, ingest_builder, read_criteria
+from aiida_cgcnn_elastic.cli.inputs import all_cores, check_potential, find_model, ingest_builder, read_criteria
 from aiida_cgcnn_elastic.cli.launch import DaemonNotRunningError, check_daemon, launch
 from aiida_cgcnn_elastic.cli.releases import find_gnome
 from aiida_cgcnn_elastic.cli.report import (
@@ -41,14 +41,19 @@ from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 @click.command(help=__doc__)
 @click.option('--gnome', type=click.Path(path_type=Path), help='Folder or zip file of a GNoME release.')
 @click.option('--model', default='accurate', show_default=True, help='A shipped model, or the PK of a model node.')
+@click.option('--refine', is_flag=True, help='Predict the best again with the model `refined`; needs the extra refine.')
 @click.option('--top', type=click.IntRange(min=1), default=20, show_default=True, help='How many candidates to print.')
 @click.option('--criteria', type=click.Path(exists=True, path_type=Path), help='JSON or YAML file of criteria.')
 @click.option('--label', help='Label of the screening; made from the source if not given.')
 @click.option('--daemon', is_flag=True, help='Submit to the daemon instead of running here.')
-def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label: str | None, daemon: bool) -> None:
+def main(
+    gnome: Path | None, model: str, refine: bool, top: int, criteria: Path | None, label: str | None, daemon: bool
+) -> None:
     """Screen crystals and print what was found."""
     # What is wrong with the options shows now, not after a long reading.
     chosen = read_criteria(criteria) if criteria else None
+    if refine:
+        check_potential()
 
     # 1. A profile, the computer `localhost`, the code `cgcnn-elastic`, and caching.
     profile = load_default_profile()
@@ -80,11 +85,13 @@ def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label:
     print(f'Crystals: {crystals.n_crystals:,} in node {crystals.pk}.')
 
     # 3. The screening: shards are predicted, every prediction is recorded as a node, the candidates are flagged.
+    # In a second stage a better and slower model predicts the crystals above a cut again, and flags by that.
     builder = ScreenWorkChain.get_builder_from_protocol(
         setup.code,
         crystals={name: crystals},
         models={'model': model_node},
         label=label or name,
+        protocol='refined' if refine else None,
         overrides={'max_concurrent': 1},  # One job at a time, because each uses every core.
         options=all_cores(),
         criteria=chosen,
@@ -93,7 +100,7 @@ def main(gnome: Path | None, model: str, top: int, criteria: Path | None, label:
         # A label belongs to one content: `gnome`, and `gnome-2` for other crystals, models or criteria.
         builder.label = orm.Str(free_label(name, ScreenWorkChain.get_fingerprint(builder)))
     label = builder.label.value
-    print(f'Screening {label!r} with model {model!r}.')
+    print(f'Screening {label!r} with model {model!r}' + (", the best again with 'refined'." if refine else '.'))
 
     start = time.perf_counter()
     screening = launch(builder, daemon=daemon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -13,23 +13,45 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_cgcnn_elastic import query
 from aiida_cgcnn_elastic.calculations.flag_candidates import flag_candidates
 from aiida_cgcnn_elastic.calculations.record_predictions import record_predictions
+from aiida_cgcnn_elastic.calculations.refine import validate_models as validate_refining_models
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
-from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
-from aiida_cgcnn_elastic.storage import add_to_group, finish_interrupted
+from aiida_cgcnn_elastic.groups import CandidatesGroup, FirstStageGroup, PredictionsGroup
+from aiida_cgcnn_elastic.storage import add_to_group, finish_interrupted, replace_members
 from aiida_cgcnn_elastic.workflows.children import find_started
 from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
 from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
 from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
 from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
+from aiida_cgcnn_elastic.workflows.refine import RefineWorkChain
+from aiida_cgcnn_elastic.workflows.refinement import choose_for_refinement
 from aiida_cgcnn_elastic.workflows.shards import plan_shards
 
 __all__ = ('ScreenWorkChain',)
 
 TARGETS = {'log10_k_vrh', 'log10_g_vrh'}
 FLAGGED_BY = 'flagged_by'
+
+
+class Stage(NamedTuple):
+    """What differs between the stages of a screening."""
+
+    work_chain: type[PredictWorkChain]
+    inputs: str
+    """The namespace of the inputs of its work chains."""
+    prefix: str
+    """What the labels of the links to its work chains begin with."""
+
+
+FIRST, REFINED = 'predictions', 'refined'
+"""The stages, by the output that holds their predictions."""
+
+STAGES: Mapping[str, Stage] = {
+    FIRST: Stage(PredictWorkChain, 'shard', 'shard_'),
+    REFINED: Stage(RefineWorkChain, 'refine.shard', 'refine_'),
+}
 
 
 def validate_crystals(value: Mapping[str, CrystalSetData], _: Any) -> str | None:
@@ -54,6 +76,44 @@ def validate_criteria(value: orm.Dict, _: Any) -> str | None:
     return None
 
 
+def validate_refining(value: Mapping[str, ElasticModelData], _: Any) -> str | None:
+    """Say what is wrong with the models of the second stage."""
+    return (validate_models(value, None) or validate_refining_models(dict(value))) if value else None
+
+
+def validate_cut(value: orm.Dict | None, _: Any) -> str | None:
+    """Say what is wrong with the cut between the stages."""
+    from aiida_cgcnn_elastic.screening import CriteriaError, Cut
+
+    if value is None:
+        return None
+    try:
+        Cut.from_dict(value.get_dict())
+    except CriteriaError as error:
+        return str(error)
+    return None
+
+
+def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
+    """Say in what the inputs do not fit each other."""
+    from aiida_cgcnn_elastic.screening import Criteria, Cut
+
+    refine = inputs.get('refine', {})
+    if not refine:
+        return None
+    missing = [name for name in ('models', 'cut', 'shard') if not refine.get(name)]
+    if missing:
+        return f'a second stage needs `refine.{missing[0]}` too'
+    least = Criteria.from_dict(inputs['criteria'].get_dict()).min_hardness
+    cut = Cut.from_dict(refine['cut'].get_dict()).min_hardness
+    if least is not None and cut is not None and cut > least:
+        return (
+            f'the cut of the second stage asks for {cut} GPa of hardness, more than the criteria do ({least} GPa): '
+            'candidates would be lost; lower `refine.cut`'
+        )
+    return None
+
+
 def validate_positive(value: orm.Int, _: Any) -> str | None:
     """Say what is wrong with a count."""
     return None if value.value > 0 else f'must be at least 1, not {value.value}'
@@ -64,10 +124,25 @@ def validate_label(value: orm.Str, _: Any) -> str | None:
     return None if value.value.strip() else 'the label is empty'
 
 
+EXCLUDED_INPUTS = (
+    'clean_workdir',
+    'predict.crystals',
+    'predict.models',
+    'predict.rows',
+    'predict.criteria',
+    'predict.parent_folder',
+)
+"""The inputs of the work chains of shards that are made here."""
+
+
 class ScreenWorkChain(ProtocolMixin, WorkChain):
     """Predict the crystals of sets in shards, record every prediction as a node, and flag and rank the candidates.
 
-    Every prediction is in the `PredictionsGroup` of the screening's label, every candidate in its `CandidatesGroup`.
+    With a second stage, the crystals above a cut are predicted again by a better and slower model, and flagged by that.
+
+    Every prediction is in the `PredictionsGroup` of the screening's label, one a crystal, the refined one where
+    there is one. What the first stage said of those is in the `FirstStageGroup`, every candidate in the
+    `CandidatesGroup`.
     Predictions of equal content that any screening has recorded are not recorded again: they join the group.
     Running again with the same inputs and label continues what was not finished and reuses the rest.
     """
@@ -134,21 +209,68 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         spec.expose_inputs(
             PredictWorkChain,
             namespace='shard',
-            exclude=(
-                'clean_workdir',
-                'predict.crystals',
-                'predict.models',
-                'predict.rows',
-                'predict.criteria',
-                'predict.parent_folder',
-            ),
+            exclude=EXCLUDED_INPUTS,
         )
+        spec.input_namespace(
+            'refine',
+            required=False,
+            populate_defaults=False,
+            help='A second stage: the crystals above a cut are predicted again, and candidates are those among them '
+            'whose refined predictions meet the criteria. Crystals that the potential does not know keep the first '
+            'prediction.',
+        )
+        spec.input_namespace(
+            'refine.models',
+            valid_type=ElasticModelData,
+            dynamic=True,
+            required=False,
+            validator=validate_refining,
+            help='The models of the second stage, of which at least one needs a universal potential.',
+        )
+        spec.input(
+            'refine.cut',
+            valid_type=orm.Dict,
+            required=False,
+            serializer=orm.to_aiida_type,
+            validator=validate_cut,
+            help='What a crystal must have to be predicted again: `fraction` (0.03: it is among the hardest 3 %), '
+            '`min_hardness` (GPa, by the law of the criteria), `max_crystals`. All that are given must hold.',
+        )
+        spec.input(
+            'refine.shard_size',
+            valid_type=orm.Int,
+            default=lambda: orm.Int(1000),
+            serializer=orm.to_aiida_type,
+            validator=validate_positive,
+            help='How many crystals a job of the second stage predicts at most.',
+        )
+        spec.expose_inputs(
+            RefineWorkChain,
+            namespace='refine.shard',
+            exclude=EXCLUDED_INPUTS,
+            namespace_options={'required': False, 'populate_defaults': False},
+        )
+        spec.inputs['refine'].required = False
+        spec.inputs.validator = validate_inputs
         spec.output_namespace(
-            'predictions',
+            FIRST,
             valid_type=PredictionSetData,
             dynamic=True,
             required=False,
             help='The predictions of each shard.',
+        )
+        spec.output_namespace(
+            REFINED,
+            valid_type=PredictionSetData,
+            dynamic=True,
+            required=False,
+            help='The refined predictions of each shard of the second stage.',
+        )
+        spec.output(
+            'choice',
+            valid_type=orm.Dict,
+            required=False,
+            help='How many crystals the second stage took, and why not the others.',
         )
         spec.output(
             'candidates',
@@ -168,6 +290,14 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
                 cls.predict_shards,
                 cls.inspect_shards,
                 cls.record_predictions,
+            ),
+            if_(cls.should_refine)(
+                cls.choose_crystals,
+                while_(cls.shards_are_left)(
+                    cls.predict_shards,
+                    cls.inspect_shards,
+                    cls.record_predictions,
+                ),
             ),
             if_(cls.all_is_predicted)(
                 cls.flag_candidates,
@@ -193,6 +323,14 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         )
         spec.exit_code(303, 'ERROR_COUNTS_DIFFER', message='Crystals were lost or counted twice: {reason}.')
         spec.exit_code(
+            410,
+            'ERROR_REFINING_FAILED',
+            message='{n_failed} of {n_shards} shards of the second stage could not be predicted ({shards}), the first '
+            'because: {reason} What the first stage, and the other shards, have predicted is recorded, no candidates '
+            'are flagged yet. Mend that, then run the same inputs with the same label to continue; or leave the second '
+            'stage away, with another label.',
+        )
+        spec.exit_code(
             400,
             'ERROR_SHARDS_FAILED',
             message='{n_failed} of {n_shards} shards could not be predicted ({shards}). What was predicted is '
@@ -212,6 +350,9 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         options: Mapping[str, Any] | None = None,
         *,
         criteria: Mapping[str, Any] | None = None,
+        refine_models: Mapping[str, ElasticModelData] | None = None,
+        refine_code: orm.AbstractCode | str | None = None,
+        cut: Mapping[str, Any] | None = None,
     ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
@@ -233,8 +374,25 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             `metadata.options` of every job, put over those of the protocol.
         criteria
             What makes a candidate, instead of the protocol's criteria.
+        refine_models
+            The models of a second stage; with the protocol `refined`, the shipped model `refined` if not given.
+        refine_code
+            The code of the second stage, where the extra `refine` is installed; by default that of the first.
+        cut
+            What a crystal must have to be predicted again, instead of the cut of the protocol `refined`.
+
+        Raises
+        ------
+        ValueError
+            If a second stage is described and there is none.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
+        if refine_models is not None and 'refine' not in inputs:
+            inputs['refine'] = cls.get_protocol_inputs('refined')['refine']
+        if 'refine' not in inputs and (refine_code is not None or cut is not None):
+            raise ValueError(
+                '`refine_code` and `cut` are for a second stage: give `refine_models`, or the protocol refined'
+            )
         shard = PredictWorkChain.get_protocol_inputs(overrides=inputs.get('shard'))
 
         builder = cls.get_builder()
@@ -249,21 +407,34 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         builder.shard.predict.code = orm.load_code(code) if isinstance(code, str) else code
         builder.shard.predict.parameters = orm.Dict(shard['predict']['parameters'])
         builder.shard.predict.metadata.options = merge(shard['predict']['metadata']['options'], options or {})
+        if 'refine' in inputs:
+            refine = inputs['refine']
+            second = RefineWorkChain.get_protocol_inputs(overrides=refine.get('shard'))
+            refine_code = code if refine_code is None else refine_code
+            builder.refine.models = {'refined': _shipped('refined')} if refine_models is None else dict(refine_models)
+            builder.refine.cut = orm.Dict(dict(refine['cut'] if cut is None else cut))
+            builder.refine.shard_size = orm.Int(refine['shard_size'])
+            job = builder.refine.shard.predict
+            builder.refine.shard.max_iterations = orm.Int(second['max_iterations'])
+            job.code = orm.load_code(refine_code) if isinstance(refine_code, str) else refine_code
+            job.parameters = orm.Dict(second['predict']['parameters'])
+            job.metadata.options = merge(second['predict']['metadata']['options'], options or {})
         return builder
 
     @classmethod
     def get_fingerprint(cls, inputs: Mapping[str, Any]) -> str:
         """Return the checksum of the inputs, or a builder, that the label is bound to."""
-        predict = inputs['shard']['predict']
-        return fingerprint(
-            inputs['crystals'],
-            inputs['models'],
-            inputs['criteria'].get_dict(),
-            {
-                'shard_size': inputs['shard_size'].value,
-                'parameters': predict['parameters'].get_dict() if 'parameters' in predict else {},
-            },
-        )
+        settings = _settings(inputs)
+        if inputs.get('refine', {}).get('models'):
+            from aiida_cgcnn_elastic.screening import Cut
+
+            refine = inputs['refine']
+            settings['refine'] = {
+                'models': sorted(node.content_sha256 for node in refine['models'].values()),
+                'cut': Cut.from_dict(refine['cut'].get_dict()).to_dict(),
+                **_settings(refine),
+            }
+        return fingerprint(inputs['crystals'], inputs['models'], inputs['criteria'].get_dict(), settings)
 
     def claim_label(self) -> ExitCode | None:
         """Bind the label to these inputs."""
@@ -290,10 +461,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
     def plan_shards(self) -> ExitCode | None:
         """Cut the sets into shards."""
-        self.ctx.shards = plan_shards(self.ctx.crystals, self.inputs.shard_size.value)
-        self.ctx.n_done = 0
-        self.ctx.predictions = AttributeDict()
-        self.ctx.failed = []
+        self.ctx.update({FIRST: AttributeDict(), REFINED: AttributeDict(), 'chosen': AttributeDict(), 'choice': None})
+        self._begin_stage(FIRST, self.ctx.crystals, self.inputs.shard_size.value)
         if not self.ctx.shards:
             return self.exit_codes.ERROR_NO_CRYSTALS
 
@@ -304,6 +473,14 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         n_crystals = sum(node.n_crystals for node in self.ctx.crystals.values())
         self.report(f'{n_crystals} crystals in {len(self.ctx.shards)} shards')
         return None
+
+    def _begin_stage(self, stage: str, crystals: Mapping[str, CrystalSetData], size: int) -> None:
+        """Cut the sets into the shards of a stage."""
+        self.ctx.stage = stage
+        self.ctx.shards = plan_shards(crystals, size)
+        self.ctx.n_done = 0
+        self.ctx.failed = []
+        self.ctx.children = AttributeDict()
 
     def shards_are_left(self) -> bool:
         """Return whether there are shards that were not tried."""
@@ -320,21 +497,26 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
     def _child(self, shard: dict[str, Any]) -> orm.WorkChainNode:
         """Return the work chain that predicts a shard, started now unless it was started already."""
-        link_label = f'shard_{shard["name"]}'
+        stage = STAGES[self.ctx.stage]
+        link_label = f'{stage.prefix}{shard["name"]}'
         started = find_started(self.node, link_label)
         if started is not None:
             return started
 
-        inputs = self.exposed_inputs(PredictWorkChain, 'shard')
+        inputs = self.exposed_inputs(stage.work_chain, stage.inputs)
         inputs.metadata = {'call_link_label': link_label}
-        crystals = self.ctx.crystals[shard['key']]
+        if self.ctx.stage == FIRST:
+            crystals = self.ctx.crystals[shard['key']]
+            inputs.predict.models = self.inputs.models
+            inputs.predict.criteria = self.ctx.filters
+        else:
+            crystals = self.ctx.chosen[shard['key']]
+            inputs.predict.models = self.inputs.refine.models
         inputs.predict.crystals = crystals
-        inputs.predict.models = self.inputs.models
-        inputs.predict.criteria = self.ctx.filters
         if shard['rows'] != [0, crystals.n_crystals]:
             inputs.predict.rows = orm.List(shard['rows'])
-        node = self.submit(PredictWorkChain, **inputs)
-        self.report(f'shard {shard["name"]}, rows {shard["rows"][0]} to {shard["rows"][1]}: {node.pk}')
+        node = self.submit(stage.work_chain, **inputs)
+        self.report(f'{link_label}, rows {shard["rows"][0]} to {shard["rows"][1]}: {node.pk}')
         return node
 
     def inspect_shards(self) -> None:
@@ -342,7 +524,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         for shard in self._wave:
             node = self.ctx.children[shard['name']]
             if node.is_finished_ok:
-                self.ctx.predictions[shard['name']] = node.outputs.predictions
+                self.ctx[self.ctx.stage][shard['name']] = node.outputs.predictions
                 continue
             if shard['name'] not in self.ctx.failed:
                 self.ctx.failed.append(shard['name'])
@@ -353,17 +535,16 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         """Record the new predictions as nodes, unless equal ones are recorded, and add them to the group."""
         for shard in self._wave:
             name = shard['name']
-            if name not in self.ctx.predictions:
+            if name not in self.ctx[self.ctx.stage]:
                 continue
-            predictions = self.ctx.predictions[name]
+            predictions = self.ctx[self.ctx.stage][name]
             pks = query.recorded(predictions)
             if pks:
                 self._finish_recording(orm.load_node(pks[0]).creator)
                 self.report(f'shard {name}: its {len(pks)} predictions are recorded already')
             elif predictions.n_predicted > 0:
-                _, process = record_predictions.run_get_node(
-                    predictions, metadata={'call_link_label': f'record_{name}'}
-                )
+                link_label = f'record_{STAGES[self.ctx.stage].prefix}{name}'
+                _, process = record_predictions.run_get_node(predictions, metadata={'call_link_label': link_label})
                 if not process.is_finished_ok:
                     return self.exit_codes.ERROR_RECORDING_FAILED.format(shard=name, pk=process.pk)
                 pks = query.recorded(predictions)
@@ -371,12 +552,24 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
                 return self.exit_codes.ERROR_COUNTS_DIFFER.format(
                     reason=f'{predictions.n_predicted} predictions in shard {name}, but {len(pks)} records'
                 )
-            add_to_group(orm.load_group(self.ctx.group_pk), pks)
+            self._add_to_groups(pks)
             if self.inputs.clean_workdir:
                 self._clean(self.ctx.children[name])
 
         self.ctx.n_done += len(self._wave)
         return None
+
+    def _add_to_groups(self, pks: list[int]) -> None:
+        """Add predictions to the screening's group, where there is one a crystal: the refined one if there is one."""
+        group = orm.load_group(self.ctx.group_pk)
+        label = self.inputs.label.value
+        if self.ctx.stage == FIRST:
+            # Run again, a screening finds what it has refined already.
+            refined = set(query.members(FirstStageGroup, label))
+            add_to_group(group, [pk for pk in pks if pk not in refined])
+            return
+        first_stage, _ = FirstStageGroup.collection.get_or_create(label=label)
+        replace_members(group, pks, query.other_predictions_of_the_same(pks, group), first_stage)
 
     def _finish_recording(self, process: orm.CalcFunctionNode) -> None:
         """Finish a recording that was killed once its records were stored, unless another screening is running it."""
@@ -394,6 +587,27 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
                 and not node.base.caching.is_created_from_cache
             ):
                 node.outputs.remote_folder._clean()
+
+    def should_refine(self) -> bool:
+        """Return whether there is a second stage and the first is complete."""
+        return 'refine' in self.inputs and 'models' in self.inputs.refine and not self.ctx.failed
+
+    def choose_crystals(self) -> None:
+        """Choose the crystals that are predicted again."""
+        outputs = choose_for_refinement(
+            criteria=self.inputs.criteria,
+            cut=self.inputs.refine.cut,
+            crystals=dict(self.ctx.crystals),
+            predictions=dict(self.ctx[FIRST]),
+            metadata={'call_link_label': 'choose_for_refinement'},
+        )
+        self.ctx.choice = outputs['choice']
+        self.ctx.chosen = AttributeDict(outputs.get('crystals', {}))
+        self._begin_stage(REFINED, self.ctx.chosen, self.inputs.refine.shard_size.value)
+        self.report(
+            f'second stage: {self.ctx.choice["n_chosen"]} of {self.ctx.choice["n_predictions"]} crystals are above the '
+            f'cut, in {len(self.ctx.shards)} shards'
+        )
 
     def all_is_predicted(self) -> bool:
         """Return whether no shard failed."""
@@ -413,8 +627,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             _, process = flag_candidates.run_get_node(
                 criteria=self.inputs.criteria,
                 label=self.inputs.label,
-                crystals=dict(self.ctx.crystals),
-                predictions=dict(self.ctx.predictions),
+                **self._found(),
                 metadata={'call_link_label': 'flag_candidates'},
             )
             if not process.is_finished_ok:
@@ -422,6 +635,13 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             group.base.extras.set(FLAGGED_BY, process.uuid)
         self.ctx.ranking = process.outputs.ranking
         return None
+
+    def _found(self) -> dict[str, Any]:
+        """Return all crystals and predictions as inputs of a calcfunction."""
+        found = {'crystals': dict(self.ctx.crystals), FIRST: dict(self.ctx[FIRST])}
+        if self.ctx.choice is not None:
+            found |= {'choice': self.ctx.choice, 'chosen': dict(self.ctx.chosen), REFINED: dict(self.ctx[REFINED])}
+        return {name: value for name, value in found.items() if value}
 
     def _flagged_before(self, group: PredictionsGroup) -> orm.CalcFunctionNode | None:
         """Return the process that flagged the candidates of this label, if it is still there."""
@@ -433,9 +653,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
     def results(self) -> ExitCode | None:
         """Return the predictions, the candidates and the counts."""
-        for name, node in self.ctx.predictions.items():
-            self.out(f'predictions.{name}', node)
-        inputs: dict[str, Any] = {'crystals': dict(self.ctx.crystals), 'predictions': dict(self.ctx.predictions)}
+        for stage in STAGES:
+            for name, node in self.ctx[stage].items():
+                self.out(f'{stage}.{name}', node)
+        inputs = self._found()
+        if self.ctx.choice is not None:
+            self.out('choice', self.ctx.choice)
         if self.all_is_predicted():
             inputs['ranking'] = self.ctx.ranking
             self.out('candidates', self.ctx.ranking)
@@ -450,8 +673,30 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         if difference is not None:
             return self.exit_codes.ERROR_COUNTS_DIFFER.format(reason=difference)
         if self.ctx.failed:
-            return self.exit_codes.ERROR_SHARDS_FAILED.format(
-                n_failed=len(self.ctx.failed), n_shards=len(self.ctx.shards), shards=', '.join(self.ctx.failed)
-            )
+            failure = {
+                'n_failed': len(self.ctx.failed),
+                'n_shards': len(self.ctx.shards),
+                'shards': ', '.join(self.ctx.failed),
+            }
+            if self.ctx.stage == FIRST:
+                return self.exit_codes.ERROR_SHARDS_FAILED.format(**failure)
+            child = self.ctx.children[self.ctx.failed[0]]
+            reason = child.exit_message or child.process_state.value
+            return self.exit_codes.ERROR_REFINING_FAILED.format(reason=f'{reason.rstrip(".")}.', **failure)
         self.report(f'{counts["n_candidates"]} candidates among {counts["n_predicted"]} predictions')
         return None
+
+
+def _settings(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what, beside models, decides the predictions of a stage."""
+    predict = inputs['shard']['predict']
+    return {
+        'shard_size': inputs['shard_size'].value,
+        'parameters': predict['parameters'].get_dict() if 'parameters' in predict else {},
+    }
+
+
+def _shipped(name: str) -> ElasticModelData:
+    """Return a shipped model, the stored node of it if there is one."""
+    model = ElasticModelData.from_pretrained(name)
+    return model.find_stored() or model

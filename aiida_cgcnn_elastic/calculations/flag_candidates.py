@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from aiida.engine import ExitCode, Process, calcfunction
 from aiida.orm import CalcFunctionNode, Dict, Node, QueryBuilder, Str, StructureData
 
@@ -16,7 +17,10 @@ from aiida_cgcnn_elastic.groups import CandidatesGroup
 from aiida_cgcnn_elastic.storage import NewNode, store_outputs
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from aiida_cgcnn_elastic.crystals import Crystal
+    from aiida_cgcnn_elastic.screening import Criteria, FlagResult
 
 __all__ = ('EXTRA', 'flag_candidates')
 
@@ -28,11 +32,14 @@ SYMPREC = 0.01
 
 EXIT_CODE_CRITERIA = ExitCode(214, 'The criteria are invalid: {message}')
 EXIT_CODE_NOT_RECORDED = ExitCode(310, 'Run `record_predictions` first: {message}')
+EXIT_CODE_STAGES_DIFFER = ExitCode(312, 'The stages do not fit each other: {message}')
 EXIT_CODE_NO_CRYSTAL = ExitCode(311, 'Give the crystal sets that were predicted: {message}')
 
 
 @calcfunction
-def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> dict[str, Dict] | ExitCode:
+def flag_candidates(
+    criteria: Dict, label: Str | None = None, choice: Dict | None = None, **sets: Any
+) -> dict[str, Dict] | ExitCode:
     """Flag and rank the predictions that meet the criteria; write a ``StructureData`` for each, all or none.
 
     The candidates are outputs ``candidate_1``, ``candidate_2``, ... by rank, and the records of their predictions
@@ -40,35 +47,57 @@ def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> di
     the formula, and its extra ``cgcnn_elastic`` holds ``rank``, ``prediction_uuid``, ``screening`` and all that is
     predicted and known.
 
+    After a second stage, the refined predictions decide. Crystals that it was to predict and could not keep the first
+    prediction, those that it was not to predict are no candidates. A refined candidate has what the first stage said in
+    its extra too, and the record of that as input ``first_stage_<rank>`` of this process.
+
     :param criteria: The criteria, see :class:`aiida_cgcnn_elastic.screening.Criteria`.
     :param label: The screening's label: the candidates join the group ``cgcnn_elastic.candidates`` of that label.
-    :param sets: The namespaces ``crystals`` (of CrystalSetData) and ``predictions`` (of recorded PredictionSetData).
+    :param choice: What :func:`~aiida_cgcnn_elastic.workflows.refinement.choose_for_refinement` chose, if there is a
+        second stage.
+    :param sets: The namespaces ``crystals`` (of CrystalSetData) and ``predictions`` (of recorded PredictionSetData),
+        and of a second stage ``chosen`` and ``refined``.
     """
     import pyarrow as pa
 
-    from aiida_cgcnn_elastic.screening import Criteria, flag
+    from aiida_cgcnn_elastic.screening import Criteria, flag, reasons
 
     process = Process.current().node
     # A clone would lack the links from the records and the group.
     process.base.caching.is_valid_cache = False
-    prediction_sets = [node for _, node in sorted(sets['predictions'].items())]
+    first = [node for _, node in sorted(sets['predictions'].items())]
+    refined = [node for _, node in sorted(sets.get('refined', {}).items())]
+    prediction_sets = [*first, *refined]
     try:
         checked = Criteria.from_dict(criteria.get_dict())
     except ValueError as exception:
         return EXIT_CODE_CRITERIA.format(message=str(exception))
 
     tables = [node.get_table() for node in prediction_sets]
+    set_of_row = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
     table = pa.concat_tables(tables, promote_options='permissive')
+    n_predictions = n_first = sum(part.num_rows for part in tables[: len(first)])
+    earlier = table.slice(0, n_first)
+    if choice is not None:
+        try:
+            is_judged = _judged_rows(table.column('material_id'), n_first, refined, choice['n_chosen'])
+        except ValueError as exception:
+            return EXIT_CODE_STAGES_DIFFER.format(message=str(exception))
+        table, set_of_row = table.filter(is_judged), set_of_row[is_judged]
     result = flag(table, checked)
+    failed = dict(result.failed)
+    if table.num_rows < n_predictions:
+        failed[reasons.BELOW_FIRST_CUT] = n_predictions - table.num_rows
     chosen = table.take(result.order).to_pylist()
-    set_of_row = [index for index, part in enumerate(tables) for _ in range(part.num_rows)]
-    set_of_chosen = [set_of_row[row] for row in result.order]
+    set_of_chosen = [int(set_of_row[row]) for row in result.order]
     try:
         records = _find_records(prediction_sets, chosen, set_of_chosen)
+        first_records = _find_first_records(first, earlier, chosen, set_of_chosen)
     except LookupError as exception:
         return EXIT_CODE_NOT_RECORDED.format(message=str(exception))
     try:
-        crystals = _find_crystals(prediction_sets, sets['crystals'], chosen, set_of_chosen)
+        crystal_sets = {**sets['crystals'], **{f'chosen_{key}': node for key, node in sets.get('chosen', {}).items()}}
+        crystals = _find_crystals(prediction_sets, crystal_sets, chosen, set_of_chosen)
     except LookupError as exception:
         return EXIT_CODE_NO_CRYSTAL.format(message=str(exception))
 
@@ -76,7 +105,10 @@ def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> di
     screening = None if label is None else label.value
     probabilities = [_known(result.p_candidate[row]) for row in result.order]
     extras = [
-        _extra(rank, record, screening, crystal, checked.hardness_law, value, probability)
+        {
+            **_extra(rank, record, screening, crystal, checked.hardness_law, value, probability),
+            **_first_stage(first_records.get(rank), checked.hardness_law),
+        }
         for rank, (record, crystal, value, probability) in enumerate(
             zip(records, crystals, hardness, probabilities, strict=True), start=1
         )
@@ -86,9 +118,38 @@ def flag_candidates(criteria: Dict, label: Str | None = None, **sets: Any) -> di
         _new_structures(crystals, extras),
         creator=process,
         group=None if label is None else CandidatesGroup.collection.get_or_create(label.value)[0],
-        inputs={f'prediction_{rank}': record.pk for rank, record in enumerate(records, start=1)},
+        inputs={
+            **{f'prediction_{rank}': record.pk for rank, record in enumerate(records, start=1)},
+            **{f'first_stage_{rank}': record.pk for rank, record in first_records.items()},
+        },
     )
-    return {'ranking': _ranking(table.num_rows, result, checked, extras, pks)}
+    return {'ranking': _ranking(n_predictions, result, failed, checked, extras, pks)}
+
+
+def _judged_rows(ids: pa.ChunkedArray, n_first: int, refined: list[PredictionSetData], n_chosen: int) -> Any:
+    """Return which rows of both stages' predictions decide: all refined ones, and the first where there can be none.
+
+    Raises
+    ------
+    ValueError
+        If the refined predictions are not those of all chosen crystals.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    without = pa.array(
+        [row for node in refined for row in node.get_rejections().column('material_id').to_pylist()], 'string'
+    )
+    n_refined = len(ids) - n_first
+    is_judged = np.ones(len(ids), dtype=bool)
+    is_judged[:n_first] = pc.is_in(ids.slice(0, n_first), value_set=without).to_numpy()
+    n_known = pc.is_in(ids.slice(0, n_first), value_set=ids.slice(n_first).combine_chunks()).to_numpy().sum()
+    if (n_refined + len(without), n_known, is_judged[:n_first].sum()) != (n_chosen, n_refined, len(without)):
+        raise ValueError(
+            f'{n_chosen} crystals were chosen, but {n_refined} refined and {len(without)} rejected, of which '
+            f'{n_known} and {is_judged[:n_first].sum()} are among the first predictions'
+        )
+    return is_judged
 
 
 def _find_records(
@@ -117,6 +178,43 @@ def _find_records(
             raise LookupError(f'no record of the prediction of {row["material_id"]} in {prediction_sets[index]}')
         found.append(records[index, row['material_id']])
     return found
+
+
+def _find_first_records(
+    first: list[PredictionSetData], earlier: pa.Table, chosen: list[dict[str, Any]], set_of_chosen: list[int]
+) -> dict[int, ElasticPredictionData]:
+    """Return the records of the first stage's predictions of refined candidates, by rank.
+
+    Raises
+    ------
+    LookupError
+        If a prediction was not recorded.
+    """
+    ranks = {
+        row['material_id']: rank
+        for rank, (row, of) in enumerate(zip(chosen, set_of_chosen, strict=True), start=1)
+        if of >= len(first)
+    }
+    if not ranks:
+        return {}
+    set_of_row = np.repeat(np.arange(len(first)), [node.n_predicted for node in first])
+    ids = np.array(earlier.column('material_id').to_pylist(), dtype=object)
+    rows = np.flatnonzero(np.isin(ids, list(ranks)))
+    found = _find_records(first, [{'material_id': ids[row]} for row in rows], set_of_row[rows].tolist())
+    return {ranks[record.label]: record for record in found}
+
+
+def _first_stage(record: ElasticPredictionData | None, hardness_law: str) -> dict[str, Any]:
+    """Return what the first stage said of a candidate, for its extra; nothing where it is no refined one."""
+    if record is None:
+        return {}
+    values = record.get_dict()
+    names = ('log10_k_vrh', 'log10_g_vrh')
+    return {
+        **{f'{name}_first_stage': values[name] for name in names},
+        'hardness_first_stage': values[f'hardness_{hardness_law}'],
+        'first_stage_uuid': record.uuid,
+    }
 
 
 def _find_crystals(
@@ -202,7 +300,14 @@ def _new_structures(crystals: list[Crystal], extras: list[dict[str, Any]]) -> It
         )
 
 
-def _ranking(n_predictions: int, result: Any, criteria: Any, extras: list[dict[str, Any]], pks: list[int]) -> Dict:
+def _ranking(
+    n_predictions: int,
+    result: FlagResult,
+    failed: dict[str, int],
+    criteria: Criteria,
+    extras: list[dict[str, Any]],
+    pks: list[int],
+) -> Dict:
     """Return the counts, the criteria in full, and the candidates by rank."""
     uuid_of = (
         dict(QueryBuilder().append(Node, filters={'id': {'in': pks}}, project=['id', 'uuid']).all()) if pks else {}
@@ -211,15 +316,20 @@ def _ranking(n_predictions: int, result: Any, criteria: Any, extras: list[dict[s
         *('rank', 'material_id', 'formula', 'log10_k_vrh', 'log10_g_vrh', 'log10_k_vrh_std', 'log10_g_vrh_std'),
         *('hardness', 'p_candidate', 'novelty', 'prediction_uuid'),
     )
+    stages = ('log10_k_vrh_first_stage', 'log10_g_vrh_first_stage', 'hardness_first_stage', 'first_stage_uuid')
     return Dict(
         {
             'n_predictions': n_predictions,
             'n_candidates': len(pks),
-            'failed': result.failed,
+            'failed': failed,
             'kept_unknown': result.kept_unknown,
             'criteria': criteria.to_dict(),
             'candidates': [
-                {**{key: extra.get(key) for key in shown}, 'structure_uuid': uuid_of[pk]}
+                {
+                    **{key: extra.get(key) for key in shown},
+                    **{key: extra[key] for key in stages if key in extra},
+                    'structure_uuid': uuid_of[pk],
+                }
                 for extra, pk in zip(extras, pks, strict=True)
             ],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 
-__all__ = ('all_cores', 'find_model', 'ingest_builder', 'read_criteria', 'stored_once')
+__all__ = ('all_cores', 'check_potential', 'find_model', 'ingest_builder', 'read_criteria', 'stored_once')
 
 
 def ingest_builder(
@@ -100,6 +101,21 @@ def find_model(name: str) -> ElasticModelData:
     if not isinstance(node, ElasticModelData):
         raise ValueError(f'node {name} is no model but a {node.__class__.__name__}')
     return node
+
+
+def check_potential() -> None:
+    """Raise where the potential that a second stage needs is not installed, before a first stage has run in vain.
+
+    Raises
+    ------
+    ValueError
+        Saying how to install it.
+    """
+    if importlib.util.find_spec('sevenn') is None:
+        raise ValueError(
+            'a second stage on this machine needs the extra `refine`: in the folder of the project, '
+            "pip install -c constraints.txt -e '.[refine]'"
+        )
 
 
 def read_criteria(path: Path) -> dict[str, Any]:

@@ -33,6 +33,27 @@ DAEMON = click.option('--daemon', is_flag=True, help='Submit to the daemon and w
     help='JSON or YAML file of criteria; those of the protocol if not given.',
 )
 @click.option('--protocol', help='Protocol of the screening.')
+@click.option(
+    '--refine',
+    'refine_names',
+    multiple=True,
+    metavar='MODEL',
+    help='Add a second stage: predict the crystals above a cut again with this model, such as `refined`, and flag by '
+    'that. Needs the extra refine.',
+)
+@click.option(
+    '--cut',
+    'cut',
+    multiple=True,
+    metavar='KEY=VALUE',
+    help='What a crystal must have to be predicted again: min_hardness (GPa), fraction (0.03: it is among the hardest '
+    '3 %), max_crystals. May be given many times; that of the protocol `refined` if not given.',
+)
+@click.option(
+    '--refine-code',
+    type=types.CodeParamType(entry_point='cgcnn_elastic.refine'),
+    help='Code of the second stage, where the extra refine is installed; that of the first if not given.',
+)
 @CODE
 @DAEMON
 @decorators.with_dbenv()
@@ -42,17 +63,21 @@ def screen(
     label: str,
     criteria_file: Path | None,
     protocol: str | None,
+    refine_names: tuple[str, ...],
+    cut: tuple[str, ...],
+    refine_code: orm.AbstractCode | None,
     code: orm.AbstractCode,
     daemon: bool,
 ) -> None:
     """Screen crystal sets, given as PKs or UUIDs: predict, record, flag."""
-    from aiida_cgcnn_elastic.cli.inputs import all_cores, find_model, read_criteria
+    from aiida_cgcnn_elastic.cli.inputs import all_cores, check_potential, find_model, read_criteria
     from aiida_cgcnn_elastic.cli.report import candidates_table, counts_text, find_again_text
     from aiida_cgcnn_elastic.query import candidates
     from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
     local = code is None
     try:
+        refining = {f'model_{number:02d}': find_model(name) for number, name in enumerate(refine_names)}
         builder = ScreenWorkChain.get_builder_from_protocol(
             code or local_code(),
             {f'set_{number:02d}': node for number, node in enumerate(crystals)},
@@ -63,7 +88,12 @@ def screen(
             {'max_concurrent': 1} if local else None,
             all_cores() if local else None,
             criteria=read_criteria(criteria_file) if criteria_file else None,
+            refine_models=refining or None,
+            refine_code=refine_code,
+            cut=parsed_pairs(cut, '--cut') if cut else None,
         )
+        if local and refine_code is None and 'refine' in builder._inputs(prune=True):
+            check_potential()
     except ValueError as error:
         echo.echo_critical(str(error))
     node = launched(builder, daemon)

@@ -71,6 +71,7 @@ def predictions_table(frame: pd.DataFrame) -> str:
 def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -> str:
     if frame.empty:
         return empty
+    has_stages = 'hardness_first_stage' in frame.columns
     rows = [
         {
             **{title: row[column] for column, title in first.items()},
@@ -81,14 +82,21 @@ def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -
             'G / GPa (log10)': modulus(row['g_vrh'], row['log10_g_vrh'], row.get('log10_g_vrh_std')),
             'K/G': f'{row["pugh_ratio"]:.2f}',
             'H Chen / GPa': f'{row["hardness_chen"]:.1f}',
+            **({'1st stage': _first_hardness(row)} if has_stages else {}),
             'P(cand.)': share(row.get('p_candidate')),
             'Novelty': share(row.get('novelty')),
             'PK': row[pk],
         }
         for row in frame.to_dict('records')
     ]
-    align = ['right'] * len(first) + ['left'] * 3 + ['right'] * 7
+    align = ['right'] * len(first) + ['left'] * 3 + ['right'] * (8 if has_stages else 7)
     return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
+
+
+def _first_hardness(row: Mapping[str, Any]) -> str:
+    """Return the hardness that a first stage predicted, a dash where that is the only prediction."""
+    value = row['hardness_first_stage']
+    return '-' if value is None or value != value else f'{value:.1f}'
 
 
 def format_frame(frame: pd.DataFrame, how: str, table: Callable[[pd.DataFrame], str]) -> str:
@@ -110,6 +118,14 @@ def counts_text(summary: Mapping[str, Any]) -> str:
     if summary['n_not_predicted']:
         lines.append(('not predicted', summary['n_not_predicted'], 'in shards that failed'))
     lines.append(('predicted', summary['n_predicted'], ''))
+    if 'n_chosen' in summary:
+        kept = (
+            f'{summary["n_kept"]:,} kept as they were: {_reasons(summary["kept_by_reason"])}'
+            if summary['n_kept']
+            else ''
+        )
+        failed = f'{summary["n_not_refined"]:,} not: in shards that failed' if summary['n_not_refined'] else ''
+        lines.append(('  refined', summary['n_refined'], '; '.join(text for text in (kept, failed) if text)))
     if 'n_candidates' in summary:
         n_failed = sum(summary['failed_by_reason'].values())
         lines.append(('  not flagged', n_failed, _reasons(summary['failed_by_reason'])))
@@ -157,13 +173,13 @@ def stages_table(stages: Iterable[tuple[str, float, str]]) -> str:
 
 
 def screening_stages(screening: ProcessNode) -> list[tuple[str, float, str]]:
-    """Return the wall time of the parts of a screening, in seconds: predicting, recording and flagging."""
+    """Return the wall time of the parts of a screening, in seconds: predicting, refining, recording and flagging."""
     from aiida import orm
 
-    parts: dict[str, list[ProcessNode]] = {'predicting': [], 'recording': [], 'flagging': []}
+    parts: dict[str, list[ProcessNode]] = {'predicting': [], 'refining': [], 'recording': [], 'flagging': []}
     for node in screening.called:
         if isinstance(node, orm.WorkChainNode):
-            parts['predicting'].append(node)
+            parts['refining' if node.process_label == 'RefineWorkChain' else 'predicting'].append(node)
         elif node.process_label == 'record_predictions':
             parts['recording'].append(node)
         elif node.process_label == 'flag_candidates':
@@ -173,12 +189,12 @@ def screening_stages(screening: ProcessNode) -> list[tuple[str, float, str]]:
         if nodes:
             # Shards run side by side: from the first start to the last end. The others run one after the other.
             spans = [(node.ctime, node.mtime) for node in nodes]
-            if name == 'predicting':
+            if name in ('predicting', 'refining'):
                 seconds = (max(end for _, end in spans) - min(start for start, _ in spans)).total_seconds()
             else:
                 seconds = sum((end - start).total_seconds() for start, end in spans)
             stages.append((f'  {name}', seconds, ''))
-        elif name != 'predicting':
+        elif name not in ('predicting', 'refining'):
             stages.append((f'  {name}', 0.0, 'was done already'))
     return stages
 

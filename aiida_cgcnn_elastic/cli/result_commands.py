@@ -104,6 +104,12 @@ def candidates(model: str | None, how: str, output: Path | None, **options: Any)
 
 
 @click.command()
+@click.option(
+    '--first-stage',
+    is_flag=True,
+    help='Instead of the best predictions of a screening, what its first stage said of the crystals that its second '
+    'stage refined.',
+)
 @selection
 @decorators.with_dbenv()
 def predictions(how: str, output: Path | None, **options: Any) -> None:

@@ -1,6 +1,7 @@
 """Criteria, filters, flags and ranking: pure functions of a table."""
 
 from aiida_cgcnn_elastic.screening.criteria import DEFAULT, PRESETS, Criteria, CriteriaError
+from aiida_cgcnn_elastic.screening.cut import Cut, CutResult, apply_cut
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
 from aiida_cgcnn_elastic.screening.flags import FlagResult, flag
 from aiida_cgcnn_elastic.screening.probability import candidate_probability
@@ -12,7 +13,10 @@ __all__ = [
     'REASONS',
     'Criteria',
     'CriteriaError',
+    'Cut',
+    'CutResult',
     'FlagResult',
+    'apply_cut',
     'candidate_probability',
     'describe',
     'exclusions',

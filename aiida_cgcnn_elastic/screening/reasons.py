@@ -15,6 +15,7 @@ BAND_GAP_TOO_LARGE = 'band_gap_too_large'
 ENERGY_ABOVE_HULL_UNKNOWN = 'energy_above_hull_unknown'
 ENERGY_ABOVE_HULL_TOO_HIGH = 'energy_above_hull_too_high'
 NO_PREDICTION = 'no_prediction'
+BELOW_FIRST_CUT = 'below_first_cut'
 LOG10_K_VRH_TOO_LOW = 'log10_k_vrh_too_low'
 LOG10_G_VRH_TOO_LOW = 'log10_g_vrh_too_low'
 HARDNESS_TOO_LOW = 'hardness_too_low'
@@ -37,6 +38,7 @@ _TEXTS = {
     ENERGY_ABOVE_HULL_UNKNOWN: 'the energy above the hull is not known',
     ENERGY_ABOVE_HULL_TOO_HIGH: 'more than {max_energy_above_hull} eV/atom above the hull',
     NO_PREDICTION: 'no usable prediction of K and G',
+    BELOW_FIRST_CUT: 'below the cut of the first stage, so not predicted again by the second',
     LOG10_K_VRH_TOO_LOW: 'predicted log10 K below {min_log10_k_vrh}',
     LOG10_G_VRH_TOO_LOW: 'predicted log10 G below {min_log10_g_vrh}',
     HARDNESS_TOO_LOW: 'hardness ({hardness_law}) below {min_hardness} GPa',

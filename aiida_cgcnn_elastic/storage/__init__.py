@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from aiida_cgcnn_elastic.storage.bulk import NewNode, add_to_group, finish_interrupted, store_outputs
+from aiida_cgcnn_elastic.storage.bulk import NewNode, add_to_group, finish_interrupted, replace_members, store_outputs
 
-__all__ = ['NewNode', 'add_to_group', 'finish_interrupted', 'store_outputs']
+__all__ = ['NewNode', 'add_to_group', 'finish_interrupted', 'replace_members', 'store_outputs']

@@ -25,7 +25,7 @@ from aiida.orm.implementation import StorageBackend
 from aiida.orm.nodes.caching import NodeCaching
 from aiida.repository import Repository
 
-__all__ = ('NewNode', 'add_to_group', 'finish_interrupted', 'store_outputs')
+__all__ = ('NewNode', 'add_to_group', 'finish_interrupted', 'replace_members', 'store_outputs')
 
 _ROWS_AT_ONCE = 2000
 # Small statements are fastest: what SQLAlchemy keeps for each row stays in the processor's cache.
@@ -125,12 +125,23 @@ def store_outputs(
 
 def add_to_group(group: Group, pks: Iterable[int]) -> int:
     """Add stored nodes to a stored group in one transaction and return how many were not in it before."""
-    wanted = list(dict.fromkeys(pks))
-    present = _present(group, wanted)
-    new = [pk for pk in wanted if pk not in present]
+    new = _absent(group, pks)
     with group.backend.transaction():
         _insert_members(group.backend, group, new)
     return len(new)
+
+
+def replace_members(group: Group, new: Iterable[int], old: Iterable[int], place: Group) -> None:
+    """Put stored nodes into a stored group in place of others, which move to another group, in one transaction."""
+    removed = list(old)
+    old_nodes = []
+    if removed:
+        old_nodes = QueryBuilder(backend=group.backend).append(Node, filters={'id': {'in': removed}}).all(flat=True)
+    joining, moving = _absent(group, new), _absent(place, removed)
+    with group.backend.transaction():
+        _insert_members(group.backend, place, moving)
+        _insert_members(group.backend, group, joining)
+        group.remove_nodes(old_nodes)
 
 
 def finish_interrupted(process: ProcessNode) -> bool:
@@ -163,6 +174,13 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _absent(group: Group, pks: Iterable[int]) -> list[int]:
+    """Return those of some nodes that are not in a group, each once."""
+    wanted = list(dict.fromkeys(pks))
+    present = _present(group, wanted)
+    return [pk for pk in wanted if pk not in present]
 
 
 def _present(group: Group, pks: Iterable[int]) -> set[int]:

@@ -7,11 +7,12 @@ import pytest
 from aiida_cgcnn_elastic.screening import Criteria
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
 from aiida_cgcnn_elastic.workflows.protocol import merge
+from aiida_cgcnn_elastic.workflows.refine import RefineWorkChain
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 from aiida_cgcnn_elastic.workflows.sweep import SweepWorkChain
 from aiida_cgcnn_elastic.workflows.train import TrainWorkChain
 
-WORK_CHAINS = (PredictWorkChain, ScreenWorkChain, SweepWorkChain, TrainWorkChain)
+WORK_CHAINS = (PredictWorkChain, RefineWorkChain, ScreenWorkChain, SweepWorkChain, TrainWorkChain)
 
 
 @pytest.mark.parametrize('work_chain', WORK_CHAINS)
