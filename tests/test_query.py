@@ -183,3 +183,20 @@ def test_from_a_candidate_to_the_source_file(aiida_profile_clean, cgcnn_code, pa
     assert described['sha256'] == hashlib.sha256(file.read_bytes()).hexdigest()
     record_story = query.provenance(process.inputs.prediction_1.uuid)
     assert record_story == {key: value for key, value in story.items() if key not in ('structure', 'flagging')}
+
+
+def test_pages_are_those_of_all_predictions(screening):
+    whole = query.predictions(order_by=None).sort_values('pk', ignore_index=True)
+    pages = list(query.iter_predictions(screening='all', page_size=3))
+    assert [len(page) for page in pages] == [3, 3, 3]
+    pd.testing.assert_frame_equal(pd.concat(pages, ignore_index=True), whole)
+    (page,) = query.iter_predictions(where={'log10_g_vrh': ('>=', 2)}, columns=['material_id'])
+    assert set(page['material_id']) == {'diamond', 'c-BN', '3C-SiC', 'TiC', 'MgO'}
+    with pytest.raises(ValueError, match='bandgap'):
+        list(query.iter_predictions(where={'bandgap': ('>=', 2)}))
+
+
+def test_sorted_by_key_and_limited(screening):
+    keys = sorted(query.predictions(order_by=None)['pk'], reverse=True)
+    assert query.predictions(order_by='-pk', limit=2)['pk'].tolist() == keys[:2]
+    assert query.predictions(order_by='material_id', limit=2)['material_id'].tolist() == ['12e4567890', '3C-SiC']
