@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,6 +20,14 @@ from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 __all__ = ('IngestCalculation',)
 
 DIRECTORY = 'files'
+
+KEYS = ('api_key', 'MP_API_KEY', 'PMG_MAPI_KEY')
+"""What keys of databases are called. They are read where the job runs, and must not be in what is stored of it."""
+
+WHERE_KEYS_BELONG = (
+    'it would be kept in the database and in the script of the job. Put it where the job runs: into '
+    '~/.config/.pmgrc.yaml (as PMG_MAPI_KEY), or export it in the profile of the shell (as MP_API_KEY)'
+)
 
 
 class IngestCalculation(RunnerCalculation):
@@ -57,6 +66,8 @@ class IngestCalculation(RunnerCalculation):
             help='Criteria of a screening; crystals that their filters exclude are skipped and counted by reason, '
             'before they are parsed (or downloaded) where the source knows enough of them.',
         )
+        base_validator = spec.inputs.validator
+        spec.inputs.validator = lambda inputs, port: base_validator(inputs, port) or validate_no_key(inputs)
         spec.output('crystals', valid_type=CrystalSetData, help='The usable crystals, and those rejected with reasons.')
 
     @classmethod
@@ -136,4 +147,22 @@ def validate_parameters(value: Dict | None, _: Any) -> str | None:
         return f'`options` must be a dictionary, not {parameters["options"]!r}'
     if odd := [name for name in parameters.get('options', {}) if not name or '=' in name]:
         return f'no option of a source can be called {odd[0]!r}'
+    if keys := [name for name in parameters.get('options', {}) if name in KEYS]:
+        return f'{keys[0]!r} is no option: {WHERE_KEYS_BELONG}'
+    return None
+
+
+def validate_no_key(inputs: Mapping[str, Any]) -> str | None:
+    """Return where a key would be written down with the job or into its script, None where none would."""
+    options = inputs.get('metadata', {}).get('options', {})
+    code = inputs.get('code')
+    texts = {
+        'environment_variables': str(options.get('environment_variables', '')),
+        'prepend_text': options.get('prepend_text', ''),
+        "the code's prepend_text": code.prepend_text if code is not None else '',
+        "the computer's prepend_text": code.computer.get_prepend_text() if code is not None and code.computer else '',
+    }
+    for where, text in texts.items():
+        if keys := [key for key in KEYS if key in text]:
+            return f'{keys[0]} does not belong into {where}: {WHERE_KEYS_BELONG}'
     return None

@@ -180,10 +180,10 @@ def routes_of(client: Any) -> tuple[Any, Any]:
     from mp_api.client.routes.materials.summary import SummaryRester
 
     class Summaries(SummaryRester):
-        available_fields = tuple(SummaryRester.document_model.model_fields)
+        available_fields = sorted(SummaryRester.document_model.model_fields)
 
     class Elasticities(ElasticityRester):
-        available_fields = tuple(ElasticityRester.document_model.model_fields)
+        available_fields = sorted(ElasticityRester.document_model.model_fields)
 
     shared = {
         'api_key': client.api_key,
