@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from aiida.engine import ExitCode, Process, calcfunction
@@ -36,6 +36,15 @@ EXIT_CODE_STAGES_DIFFER = ExitCode(312, 'The stages do not fit each other: {mess
 EXIT_CODE_NO_CRYSTAL = ExitCode(311, 'Give the crystal sets that were predicted: {message}')
 
 
+class Record(NamedTuple):
+    """What is needed of an `ElasticPredictionData`."""
+
+    pk: int
+    uuid: str
+    label: str
+    attributes: dict[str, Any]
+
+
 @calcfunction
 def flag_candidates(
     criteria: Dict, label: Str | None = None, choice: Dict | None = None, **sets: Any
@@ -60,7 +69,7 @@ def flag_candidates(
     """
     import pyarrow as pa
 
-    from aiida_cgcnn_elastic.screening import Criteria, flag, reasons
+    from aiida_cgcnn_elastic.screening import FLAG_COLUMNS, Criteria, flag, reasons
 
     process = Process.current().node
     # A clone would lack the links from the records and the group.
@@ -73,7 +82,7 @@ def flag_candidates(
     except ValueError as exception:
         return EXIT_CODE_CRITERIA.format(message=str(exception))
 
-    tables = [node.get_table() for node in prediction_sets]
+    tables = [node.get_table(FLAG_COLUMNS) for node in prediction_sets]
     set_of_row = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
     table = pa.concat_tables(tables, promote_options='permissive')
     n_predictions = n_first = sum(part.num_rows for part in tables[: len(first)])
@@ -154,24 +163,31 @@ def _judged_rows(ids: pa.ChunkedArray, n_first: int, refined: list[PredictionSet
 
 def _find_records(
     prediction_sets: list[PredictionSetData], chosen: list[dict[str, Any]], set_of_chosen: list[int]
-) -> list[ElasticPredictionData]:
-    """Return the recorded node of each chosen row.
+) -> list[Record]:
+    """Return the record of each chosen row.
 
     Raises
     ------
     LookupError
         If a prediction was not recorded.
     """
-    records: dict[tuple[int, str], ElasticPredictionData] = {}
+    records: dict[tuple[int, str], Record] = {}
     for index in set(set_of_chosen):
         ids = [row['material_id'] for row, of in zip(chosen, set_of_chosen, strict=True) if of == index]
         query = QueryBuilder()
         query.append(PredictionSetData, filters={'id': {'in': prediction_sets[index].find_equal()}}, tag='set')
         query.append(CalcFunctionNode, with_incoming='set', tag='process')
-        query.append(ElasticPredictionData, with_incoming='process', filters={'label': {'in': ids}}, project='*')
+        query.append(
+            ElasticPredictionData,
+            with_incoming='process',
+            filters={'label': {'in': ids}},
+            # Nodes would be read again, one by one, whenever something is stored.
+            project=['id', 'uuid', 'label', 'attributes'],
+        )
         # A set may have been recorded twice; the first record counts.
         query.order_by({ElasticPredictionData: {'id': 'desc'}})
-        records.update({(index, record.label): record for (record,) in query.iterall()})
+        found_here = [Record(*values) for values in query.iterall()]
+        records.update({(index, record.label): record for record in found_here})
     found = []
     for row, index in zip(chosen, set_of_chosen, strict=True):
         if (index, row['material_id']) not in records:
@@ -182,7 +198,7 @@ def _find_records(
 
 def _find_first_records(
     first: list[PredictionSetData], earlier: pa.Table, chosen: list[dict[str, Any]], set_of_chosen: list[int]
-) -> dict[int, ElasticPredictionData]:
+) -> dict[int, Record]:
     """Return the records of the first stage's predictions of refined candidates, by rank.
 
     Raises
@@ -204,11 +220,11 @@ def _find_first_records(
     return {ranks[record.label]: record for record in found}
 
 
-def _first_stage(record: ElasticPredictionData | None, hardness_law: str) -> dict[str, Any]:
+def _first_stage(record: Record | None, hardness_law: str) -> dict[str, Any]:
     """Return what the first stage said of a candidate, for its extra; nothing where it is no refined one."""
     if record is None:
         return {}
-    values = record.get_dict()
+    values = record.attributes
     names = ('log10_k_vrh', 'log10_g_vrh')
     return {
         **{f'{name}_first_stage': values[name] for name in names},
@@ -230,9 +246,13 @@ def _find_crystals(
     LookupError
         If the set of its crystal is not given.
     """
-    tables = {key: node.get_table() for key, node in crystal_sets.items()}
     keys = {index: _key_of_crystals(prediction_sets[index], crystal_sets) for index in set(set_of_chosen)}
-    return [tables[keys[index]].find(row['material_id']) for row, index in zip(chosen, set_of_chosen, strict=True)]
+    wanted: dict[str, list[str]] = {key: [] for key in keys.values()}
+    for row, index in zip(chosen, set_of_chosen, strict=True):
+        wanted[keys[index]].append(row['material_id'])
+    # One reading of each set, however many candidates it has; each is taken from it in its turn.
+    found = {key: iter(crystal_sets[key].get_crystals(ids)) for key, ids in wanted.items()}
+    return [next(found[keys[index]]) for index in set_of_chosen]
 
 
 def _key_of_crystals(predictions: PredictionSetData, crystal_sets: Mapping[str, CrystalSetData]) -> str:
@@ -251,7 +271,7 @@ def _key_of_crystals(predictions: PredictionSetData, crystal_sets: Mapping[str, 
 
 def _extra(
     rank: int,
-    record: ElasticPredictionData,
+    record: Record,
     screening: str | None,
     crystal: Crystal,
     hardness_law: str,
@@ -262,7 +282,7 @@ def _extra(
 
     The record's `p_candidate` is about the default thresholds, the extra's about those of the screening.
     """
-    values = record.get_dict()
+    values = dict(record.attributes)
     if values.get('space_group_number') is None:
         values['space_group_number'] = _space_group_number(crystal)
     place = {

@@ -3,11 +3,12 @@
 from aiida_cgcnn_elastic.screening.criteria import DEFAULT, PRESETS, Criteria, CriteriaError
 from aiida_cgcnn_elastic.screening.cut import Cut, CutResult, apply_cut
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
-from aiida_cgcnn_elastic.screening.flags import FlagResult, flag
+from aiida_cgcnn_elastic.screening.flags import FLAG_COLUMNS, FlagResult, flag
 from aiida_cgcnn_elastic.screening.probability import candidate_probability
 from aiida_cgcnn_elastic.screening.reasons import REASONS, describe
 
 __all__ = [
+    'FLAG_COLUMNS',
     'DEFAULT',
     'PRESETS',
     'REASONS',

@@ -15,7 +15,19 @@ from aiida_cgcnn_elastic.screening import reasons
 from aiida_cgcnn_elastic.screening.columns import Columns, arrow_column, float_column, n_rows, required
 from aiida_cgcnn_elastic.screening.criteria import Criteria
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
-from aiida_cgcnn_elastic.screening.probability import candidate_probability
+from aiida_cgcnn_elastic.screening.probability import UNCERTAIN, candidate_probability
+
+
+FLAG_COLUMNS = (
+    'material_id',
+    *UNCERTAIN,
+    'novelty',
+    'elements',
+    'n_atoms',
+    'band_gap',
+    'energy_above_hull',
+)
+"""The columns that any criteria ask for: more of a prediction table need not be read to flag it."""
 
 
 @dataclass(frozen=True)
