@@ -26,6 +26,7 @@ FLAG_COLUMNS = (
     'n_atoms',
     'band_gap',
     'energy_above_hull',
+    'duplicate_of',
 )
 """The columns that any criteria ask for: more of a prediction table need not be read to flag it."""
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from aiida_cgcnn_elastic.elasticity import derived_columns
-from aiida_cgcnn_elastic.screening import DEFAULT, REASONS, Criteria, describe, flag
+from aiida_cgcnn_elastic.screening import DEFAULT, FLAG_COLUMNS, REASONS, Criteria, describe, flag
 
 MATERIALS = [  # material_id, K, G (GPa; None: no prediction), elements
     ('salt', 25.0, 15.0, ['Cl', 'Na']),
@@ -195,3 +195,32 @@ def test_a_table_without_a_column_of_duplicates_has_none() -> None:
     assert ranked(predictions(), Criteria.from_dict({'duplicates': 'once'})) == ['diamond', 'nitride', 'carbide']
     empty = predictions([]).append_column('duplicate_of', pa.array([], pa.string()))
     assert ranked(empty, DEFAULT) == []
+
+
+def test_no_criterion_asks_for_more_than_the_columns_that_are_read():
+    asked: set[str] = set()
+
+    class Watched(dict):
+        def __getitem__(self, name):
+            asked.add(name)
+            return super().__getitem__(name)
+
+        def __contains__(self, name):
+            asked.add(name)
+            return super().__contains__(name)
+
+        def get(self, name, default=None):
+            asked.add(name)
+            return super().get(name, default)
+
+    columns = {
+        'material_id': ['a'],
+        'elements': [['C']],
+        **dict.fromkeys(set(FLAG_COLUMNS) - {'material_id', 'elements', 'n_atoms', 'duplicate_of'}, [0.5]),
+        'n_atoms': [2],
+        'duplicate_of': [None],
+    }
+    everything = {'min_atoms': 1, 'min_band_gap': 0.1, 'max_energy_above_hull': 1.0, 'forbidden_elements': ['H']}
+    flag(Watched(columns), Criteria.from_dict({**everything, 'min_p_candidate': 0.1, 'max_novelty': 0.9}))
+    flag(Watched(columns), Criteria.from_dict(everything))
+    assert asked == set(FLAG_COLUMNS)
