@@ -11,7 +11,7 @@ from aiida_cgcnn_elastic.cli.import_commands import import_checkpoint
 from aiida_cgcnn_elastic.cli.ingest_commands import ingest
 from aiida_cgcnn_elastic.cli.process_commands import screen
 from aiida_cgcnn_elastic.cli.result_commands import candidates, predictions, show
-from aiida_cgcnn_elastic.cli.set_commands import mark_duplicates
+from aiida_cgcnn_elastic.cli.set_commands import ingest_archive, ingest_group, mark_duplicates
 from aiida_cgcnn_elastic.cli.setup_commands import models, setup
 from aiida_cgcnn_elastic.cli.sweep_commands import sweep
 
@@ -28,6 +28,8 @@ for command in (
     models,
     import_checkpoint,
     ingest,
+    ingest_group,
+    ingest_archive,
     mark_duplicates,
     screen,
     candidates,
