@@ -3,13 +3,17 @@ from __future__ import annotations
 import copy
 import csv
 import gzip
+import hashlib
 import json
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
-from aiida_cgcnn_elastic.crystals.sources import SourceError, open_source, read
+from aiida_cgcnn_elastic.crystals.sources import OptionError, SourceError, open_source, read
 from aiida_cgcnn_elastic.crystals.sources.matminer import MatminerSource, matbench_folds
 from tests.crystals.making import rock_salt
 
@@ -133,7 +137,7 @@ def test_structures_that_cannot_be_used_are_rejected_one_by_one(tmp_path):
 
 def test_other_datasets_keep_their_columns(tmp_path):
     path = dataset(
-        tmp_path / 'elastic_tensor_2015.json',
+        tmp_path / 'dielectric_constant.json',
         [10, 11],
         ['material_id', 'structure', 'K_VRH', 'nsites', 'is_cubic', 'elastic_tensor', 'note'],
         [['mp-1', SALT, 24.5, 2, True, [[1.0]], None], ['mp-2', scaled(1.1), None, 2, False, [[2.0]], 'n']],
@@ -184,3 +188,174 @@ def test_files_that_cannot_be_joined_say_why(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SourceError, match='holds no dataset file'):
         open_source([tmp_path / 'empty'], 'matminer')
+
+
+ELASTIC_COLUMNS = [
+    *('material_id', 'formula', 'nsites', 'space_group', 'volume', 'structure', 'elastic_anisotropy'),
+    *('G_Reuss', 'G_VRH', 'G_Voigt', 'K_Reuss', 'K_VRH', 'K_Voigt', 'poisson_ratio', 'elastic_tensor', 'poscar'),
+]
+
+
+def elastic(material_id, g, k):
+    """Return a row of elastic_tensor_2015; g and k are Reuss, VRH and Voigt in GPa."""
+    before = [material_id, 'NaCl', 2, 225, 44.8, SALT, 0.1]
+    return [*before, *g, *k, 0.25, [[1.0] * 6] * 6, 'Na1 Cl1\n1.0']
+
+
+def elastic_tensor_2015(folder):
+    rows = [
+        elastic('mp-22862', (14.5, 14.7, 14.9), (24.9, 24.9, 24.9)),
+        elastic('mp-1', (14.5, 15.0, 14.9), (24.9, 24.9, 24.9)),
+        elastic('mp-2', (-3.0, -1.0, 1.0), (24.9, 24.9, 24.9)),
+        elastic('mp-3', (14.5, 14.7, 14.9), (700.0, 700.0, 700.0)),
+        elastic('mp-4', (14.5, None, 14.9), (24.9, 24.9, 24.9)),
+    ]
+    return dataset(folder / 'elastic_tensor_2015.json.gz', list(range(len(rows))), ELASTIC_COLUMNS, rows)
+
+
+def test_elastic_tensor_2015_has_its_own_ids_and_checked_moduli(tmp_path):
+    path = elastic_tensor_2015(tmp_path)
+    result = read(open_source([path]))
+    assert result.table.material_ids == ['mp-22862', 'mp-1', 'mp-2', 'mp-3', 'mp-4']
+    known = result.table.crystal(0).properties
+    assert 10 ** known['log10_k_vrh'] == pytest.approx(24.9)
+    assert 10 ** known['log10_g_vrh'] == pytest.approx(14.7)
+    assert (known['space_group_number'], known['formula_in_dataset'], known['nsites']) == (225, 'NaCl', 2)
+    assert not {'K_VRH', 'G_Voigt', 'elastic_tensor'} & set(known)
+    faults = result.table.arrow.column('elasticity_fault').to_pylist()
+    assert [fault and fault.partition(':')[0] for fault in faults] == [
+        None,
+        'out_of_order',
+        'not_positive',
+        'implausible',
+        'missing',
+    ]
+    for name in ('log10_k_vrh', 'log10_g_vrh'):
+        assert result.table.arrow.column(name).to_pylist()[1:] == [None] * 4
+    assert result.origin.messages[-1].startswith(
+        'moduli of 4 crystals are unsound, the crystals are kept without: 1 no'
+    )
+    only = read(open_source([path], elasticity='only'))
+    assert only.table.material_ids == ['mp-22862']
+    assert only.rejected_by_reason == {'moduli_unsound': 4}
+
+
+def test_columns_of_any_dataset_can_be_named(tmp_path):
+    path = dataset(
+        tmp_path / 'jarvis_dft_3d.json',
+        [0, 1],
+        ['jid', 'structure initial', 'structure', 'bulk modulus', 'gap opt'],
+        [['JVASP-1', None, SALT, 24.9, 5.0], ['JVASP-2', None, scaled(1.1), -1.0, None]],
+    )
+    columns = {'material_id': 'jid', 'k_vrh': 'bulk modulus', 'band_gap': 'gap opt'}
+    result = read(open_source([path], 'matminer', columns=columns))
+    assert result.table.material_ids == ['JVASP-1', 'JVASP-2']
+    assert result.table.arrow.column('band_gap').to_pylist() == [5.0, None]
+    assert result.table.arrow.column('log10_k_vrh').to_pylist() == [pytest.approx(np.log10(24.9)), None]
+    assert 'log10_g_vrh' not in result.table.column_names
+    assert result.origin.options == {'columns': columns}
+    with pytest.raises(OptionError, match=r"no column 'jidd'; its columns are: jid, structure initial"):
+        read(open_source([path], 'matminer', columns={'material_id': 'jidd'}))
+    initial = read(open_source([path], 'matminer', columns={'structure': 'structure initial'}))
+    assert initial.rejected_by_reason == {'unreadable': 2}
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'dataset': 'matbench_log_gvhr'}, r"no dataset 'matbench_log_gvhr'; close are: matbench_log_gvrh"),
+        ({'dataset': 'steel_strength'}, r'holds no structures; its columns are: .*formula'),
+        ({'dataset': ['elastic_tensor_2015'] * 3}, 'reads one file, or two to join, not 3'),
+        ({}, 'needs a path, or the name of a dataset'),
+        ({'dataset': 5}, 'give the name of a dataset'),
+        ({'dataset': 'matbench_log_gvrh', 'columns': {'k_voigt': 'x'}}, 'k_voigt need k_vrh'),
+        ({'dataset': 'matbench_log_gvrh', 'columns': ['x']}, 'what it is here and how the dataset calls it'),
+        ({'dataset': 'matbench_log_gvrh', 'elasticity': 'none'}, 'allowed are include, only'),
+    ],
+)
+def test_a_wrong_name_or_option_says_what_there_is(options, message):
+    with pytest.raises((OptionError, SourceError), match=message):
+        open_source([], 'matminer', **options)
+
+
+class Files(BaseHTTPRequestHandler):
+    contents: dict[str, bytes]
+    mishaps: deque
+
+    def do_GET(self):
+        content = self.contents.get(self.path)
+        mishap = self.mishaps.popleft() if self.mishaps else None
+        self.send_response(404 if content is None else 200)
+        content = content or b'<html>not found</html>'
+        self.send_header('Content-Length', str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if mishap == 'cut' else content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Serve small datasets under names that matminer knows; only its record of addresses and checksums is changed."""
+    from matminer.datasets import dataset_retrieval, get_available_datasets
+
+    get_available_datasets(print_format=None)
+    monkeypatch.delenv('MATMINER_DATA', raising=False)
+    monkeypatch.setenv('CGCNN_ELASTIC_CACHE', str(tmp_path / 'cache'))
+    folder = tmp_path / 'published'
+    folder.mkdir()
+    paths = [
+        shear(folder, {0: 1.0, 1: 1.1}),
+        bulk(folder, {0: 2.0, 1: 2.1}),
+        elastic_tensor_2015(folder),
+    ]
+    handler = type('Handler', (Files,), {'contents': {f'/{p.name}': p.read_bytes() for p in paths}, 'mishaps': deque()})
+    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.02})
+    thread.start()
+    for path in paths:
+        record = dataset_retrieval._dataset_dict[path.name.removesuffix('.json.gz')]
+        monkeypatch.setitem(record, 'url', f'http://127.0.0.1:{server.server_port}/{path.name}')
+        monkeypatch.setitem(record, 'hash', hashlib.sha256(path.read_bytes()).hexdigest())
+    yield handler
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_datasets_are_downloaded_once_by_matminer_and_joined(published, tmp_path):
+    source = open_source([], 'matminer', dataset='matbench_log_gvrh, matbench_log_kvrh')
+    assert source.is_online
+    result = read(source)
+    assert result.table.material_ids == ['matbench_log_gvrh-0', 'matbench_log_gvrh-1']
+    assert result.table.arrow.column('log10_k_vrh').to_pylist() == [2.0, 2.1]
+    assert 'matbench_fold' in result.table.column_names
+    assert result.origin.options == {'dataset': ['matbench_log_gvrh', 'matbench_log_kvrh']}
+    assert [file['name'] for file in result.origin.files] == ['matbench_log_gvrh.json.gz', 'matbench_log_kvrh.json.gz']
+    assert 'de Jong' in result.origin.citation or 'Jong, M. De' in result.origin.citation
+    assert len(list((tmp_path / 'cache' / 'matminer').iterdir())) == 2
+    published.contents.clear()
+    again = open_source([], 'matminer', dataset=['matbench_log_gvrh', 'matbench_log_kvrh'])
+    assert not again.is_online
+    assert read(again).table.sha256() == result.table.sha256()
+
+
+def test_a_dataset_that_cannot_be_had_names_the_file_and_where_to_put_it(published, tmp_path):
+    home = tmp_path / 'home'
+    by_hand = rf'get elastic_tensor_2015\.json\.gz from http://127\.0\.0\.1:\d+/.* and put it into {home}'
+    options = {'dataset': 'elastic_tensor_2015', 'data_home': str(home)}
+    with pytest.raises(SourceError, match=rf'is not there, and may not be downloaded: {by_hand}'):
+        read(open_source([], 'matminer', download=False, **options))
+    published.mishaps.append('cut')
+    with pytest.raises(SourceError, match=rf'could not be downloaded from .*: {by_hand}'):
+        read(open_source([], 'matminer', **options))
+    content = published.contents.pop('/elastic_tensor_2015.json.gz')
+    with pytest.raises(SourceError, match=rf'SHA-256 differs\): try again later, or {by_hand}'):
+        read(open_source([], 'matminer', **options))
+    assert list(home.iterdir()) == []
+    (home / 'elastic_tensor_2015.json.gz').write_bytes(content[:50])
+    with pytest.raises(SourceError, match=r'is not the file of elastic_tensor_2015 that matminer has on record'):
+        read(open_source([], 'matminer', **options))
+    (home / 'elastic_tensor_2015.json.gz').write_bytes(content)
+    assert read(open_source([], 'matminer', **options)).table.material_ids[0] == 'mp-22862'

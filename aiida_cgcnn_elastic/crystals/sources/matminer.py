@@ -1,4 +1,4 @@
-"""matminer's dataset files: a pandas table as JSON, with pymatgen structures as dictionaries."""
+"""matminer's datasets, by name or as files: a pandas table as JSON, with pymatgen structures as dictionaries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import gzip
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +17,49 @@ import numpy.typing as npt
 
 from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
 from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
-from aiida_cgcnn_elastic.crystals.sources.base import Batch, Origin, Source, SourceError, describe_file, usable_batch
+from aiida_cgcnn_elastic.crystals.sources.base import (
+    Batch,
+    OptionError,
+    Origin,
+    Source,
+    SourceError,
+    describe_file,
+    usable_batch,
+)
+from aiida_cgcnn_elastic.crystals.sources.matminer_datasets import check_names, find_file, get_file, reference_of
+from aiida_cgcnn_elastic.crystals.sources.moduli import (
+    Averages,
+    ModuliFault,
+    describe_faults,
+    find_fault,
+    log10_moduli,
+)
 from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA
 
 TARGET_COLUMNS = {'log10(G_VRH)': 'log10_g_vrh', 'log10(K_VRH)': 'log10_k_vrh'}
 """matminer's columns whose meaning and unit (log10 of GPa) are agreed; all others keep their names."""
+
+MODULI = tuple(f'{modulus}_{average}' for modulus in 'kg' for average in ('vrh', 'voigt', 'reuss'))
+"""What `columns` may call averages of moduli in GPa, which are checked, and become log10 of the VRH averages."""
+
+KNOWN_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    'elastic_tensor_2015': {
+        'material_id': 'material_id',
+        'space_group_number': 'space_group',
+        'k_vrh': 'K_VRH',
+        'k_voigt': 'K_Voigt',
+        'k_reuss': 'K_Reuss',
+        'g_vrh': 'G_VRH',
+        'g_voigt': 'G_Voigt',
+        'g_reuss': 'G_Reuss',
+    },
+}
+"""The columns of datasets whose columns' meaning is known, by what they are here."""
+
+ELASTICITY = ('include', 'only')
+
+# What a crystal tells itself, and a dataset spells in its own way.
+_DERIVED = ('formula', 'elements', 'n_atoms')
 
 MATBENCH_DATASETS = ('matbench_log_gvrh', 'matbench_log_kvrh')
 MATBENCH_ROWS = 10_987
@@ -43,29 +82,49 @@ class _Dataset:
     index: list[Any]
     structures: list[Any]
     columns: dict[str, list[Any]]
+    moduli: dict[str, list[Any]]
+    ids: list[Any] | None
     messages: list[str]
 
 
 class MatminerSource(Source):
-    """One of matminer's dataset files with a column ``structure``, or two that hold the same crystals.
+    """One of matminer's datasets with structures, or two that hold the same crystals; by name, or from files.
 
     A crystal's id is ``<dataset>-<index>``: the stem of the (first) file and the row's own index. ``log10(G_VRH)``
     becomes ``log10_g_vrh`` and ``log10(K_VRH)`` ``log10_k_vrh``; other columns of numbers, strings or booleans are kept
     under their names, in the dataset's units. Rows of Matbench's elastic datasets get ``matbench_fold``, the fold (0 to
-    4) that tests them.
+    4) that tests them. Of ``elastic_tensor_2015`` the ids are its own (``mp-...``), and the moduli are checked as those
+    of the Materials Project are.
 
-    Two files are joined by the row's index. A row that only one of them has keeps a null target for the other; a row
+    Two datasets are joined by the row's index. A row that only one of them has keeps a null target for the other; a row
     whose crystals differ is rejected.
 
     Parameters
     ----------
     paths : sequence of Path
-        One or two files, or a folder that holds one or two.
+        One or two files, or a folder that holds one or two; none where `dataset` is given.
+    dataset : str or list of str, optional
+        One or two of matminer's datasets, as a list or text with a comma between them. Its file is taken from where
+        matminer keeps it; matminer downloads it if it is not there.
+    data_home : str, optional
+        The folder of matminer's files; by default ``MATMINER_DATA`` in the environment, else where matminer is
+        installed, else the user's cache, which is also where new files go.
+    download : bool
+        Whether matminer may download.
+    columns : dict, optional
+        Which column of the dataset is which here: ``structure``, ``material_id``, a property such as ``band_gap`` or
+        ``log10_k_vrh``, or in GPa ``k_vrh``, ``g_vrh``, and their bounds ``k_voigt``, ``k_reuss``, ``g_voigt``,
+        ``g_reuss``.
+    elasticity : str
+        ``include`` leaves out moduli that cannot be right and keeps the crystal, with the reason in
+        ``elasticity_fault``; ``only`` rejects a crystal without sound moduli.
 
     Raises
     ------
+    OptionError
+        If there is no such dataset, or an option cannot have its value.
     SourceError
-        If a file is not in matminer's layout, or both files hold the same target.
+        If a file is not in matminer's layout, both files hold the same target, or a dataset cannot be downloaded.
     """
 
     name: ClassVar[str] = 'matminer'
@@ -75,12 +134,46 @@ class MatminerSource(Source):
         'Automatminer reference algorithm, npj Comput. Mater. 6, 138 (2020)'
     )
 
-    def __init__(self, paths: Sequence[Path] = ()) -> None:
-        super().__init__(paths)
-        self._files = _dataset_files(self.paths)
-        if not 1 <= len(self._files) <= 2:
-            raise SourceError(f'the source matminer reads one file, or two to join, not {len(self._files)}')
+    def __init__(
+        self,
+        paths: Sequence[Path] = (),
+        *,
+        dataset: str | Sequence[str] | None = None,
+        data_home: str | None = None,
+        download: bool = True,
+        columns: Mapping[str, str] | None = None,
+        elasticity: str = 'include',
+    ) -> None:
+        if dataset is None:
+            if not paths:
+                raise OptionError(
+                    'the source matminer needs a path, or the name of a dataset: dataset=matbench_log_gvrh'
+                )
+            super().__init__(paths)
+            self._names: list[str] = []
+            self._files = _dataset_files(self.paths)
+        else:
+            self.paths = ()
+            if paths:
+                raise OptionError('give either paths or `dataset` to the source matminer, not both')
+            self._names = _names(dataset)
+            check_names(self._names)
+            self._files = []
+        n_datasets = len(self._names or self._files)
+        if not 1 <= n_datasets <= 2:
+            raise SourceError(f'the source matminer reads one file, or two to join, not {n_datasets}')
+        if elasticity not in ELASTICITY:
+            raise OptionError(f'elasticity={elasticity!r}: allowed are {", ".join(ELASTICITY)}')
+        if not isinstance(download, bool):
+            raise OptionError(f'download={download!r}: must be true or false')
+        self._columns = _check_columns(columns)
+        if self._columns is not None and n_datasets == 2:
+            raise OptionError('`columns` can be given for one dataset, not for two that are joined')
+        self._data_home = None if data_home is None else Path(data_home)
+        self._download = download
+        self._elasticity = elasticity
         self._messages: list[str] = []
+        self._faults: Counter[ModuliFault] = Counter()
         self._n_rows: int | None = None
 
     @classmethod
@@ -90,13 +183,21 @@ class MatminerSource(Source):
         return 1 <= len(files) <= 2 and all(_looks_like_dataset(file) for file in files)
 
     @property
+    def is_online(self) -> bool:
+        """Whether a file is not on this machine yet."""
+        return any(find_file(name, self._data_home) is None for name in self._names)
+
+    @property
     def n_expected(self) -> int | None:
         """The number of different rows, known once reading has begun."""
         return self._n_rows
 
     def batches(self) -> Iterator[Batch]:
         """Read the rows of the first file in their order, then those that only the second has."""
-        datasets = [_load(path) for path in self._files]
+        if self._names:
+            self._files = [get_file(name, self._data_home, download=self._download) for name in self._names]
+        self._faults = Counter()
+        datasets = [_load(path, self._columns) for path in self._files]
         rows = _join(datasets)
         self._n_rows = len(rows)
         self._messages = [message for dataset in datasets for message in dataset.messages]
@@ -107,18 +208,61 @@ class MatminerSource(Source):
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             known = [{} if folds is None else {'matbench_fold': int(folds[index])} for index, _ in part]
-            yield usable_batch([_read_row(datasets, *row, more) for row, more in zip(part, known, strict=True)])
+            yield usable_batch([self._read_row(datasets, *row, more) for row, more in zip(part, known, strict=True)])
+
+    def _read_row(
+        self, datasets: list[_Dataset], index: Any, places: list[int | None], more: Mapping[str, Any]
+    ) -> Crystal | Rejection:
+        """Read the crystal of a row with all that the datasets know of it, its geometry unchecked."""
+        found = _read_row(datasets, index, places, more)
+        if isinstance(found, Rejection):
+            return found
+        properties = dict(found.properties)
+        fault = None
+        for dataset, place in zip(datasets, places, strict=True):
+            if dataset.moduli:
+                properties['elasticity_fault'] = None
+            if dataset.moduli and place is not None:
+                bulk, shear = (_averages(dataset.moduli, modulus, place) for modulus in 'kg')
+                fault = find_fault(bulk, shear)
+                known = {'log10_k_vrh': bulk, 'log10_g_vrh': shear}
+                properties |= {name: None for name, averages in known.items() if averages is not None}
+                properties |= log10_moduli(bulk, shear) if fault is None else {}
+        if fault is not None:
+            self._faults[fault[0]] += 1
+            properties['elasticity_fault'] = f'{fault[0]}: {fault[1]}'
+        if self._elasticity == 'only' and all(properties.get(name) is None for name in ('log10_k_vrh', 'log10_g_vrh')):
+            detail = properties.get('elasticity_fault') or 'the dataset has no moduli of it'
+            return Rejection(found.material_id, Reason.MODULI_UNSOUND, detail)
+        return Crystal(found.material_id, found.lattice, found.atomic_numbers, found.frac_coords, properties)
 
     def origin(self) -> Origin:
-        """Return the checksums of the files; Matbench's version and licence where they are Matbench's."""
-        is_matbench = all(_stem(path).startswith('matbench_') for path in self._files)
+        """Return the checksums of the files, and version, licence and citation where the datasets are known."""
+        names = self._names or [_stem(path) for path in self._files]
+        files = self._files or [path for name in self._names if (path := find_file(name, self._data_home))]
+        is_matbench = all(name.startswith('matbench_') for name in names)
+        licence = None
+        if is_matbench:
+            licence = 'MIT (crystals and moduli of the Materials Project: CC BY 4.0)'
+        elif all(name in KNOWN_COLUMNS for name in names):
+            licence = 'CC BY 4.0 (Materials Project)'
+        messages = list(self._messages)
+        if n_unsound := sum(self._faults.values()):
+            done = 'their crystals are rejected' if self._elasticity == 'only' else 'the crystals are kept without'
+            messages.append(f'moduli of {n_unsound} crystals are unsound, {done}: {describe_faults(self._faults)}')
+        options = {
+            'dataset': self._names or None,
+            'columns': self._columns,
+            'elasticity': None if self._elasticity == 'include' else self._elasticity,
+        }
         return Origin(
             self.name,
             version='Matbench v0.1' if is_matbench else None,
-            licence='MIT (crystals and moduli of the Materials Project: CC BY 4.0)' if is_matbench else None,
-            citation=self.citation,
-            files=[describe_file(path) for path in self._files],
-            messages=list(self._messages),
+            licence=licence,
+            citation='; '.join([str(self.citation), *dict.fromkeys(map(reference_of, self._names))]),
+            files=[describe_file(path) for path in files],
+            options={name: value for name, value in options.items() if value is not None},
+            messages=messages,
         )
 
 
@@ -135,6 +279,46 @@ def matbench_folds(
     for fold, members in enumerate(np.array_split(rows, n_folds)):
         folds[members] = fold
     return folds
+
+
+def _names(dataset: str | Sequence[str]) -> list[str]:
+    names = re.split(r'[,+]', dataset) if isinstance(dataset, str) else dataset
+    if (
+        not isinstance(names, list | tuple)
+        or not names
+        or not all(isinstance(name, str) and name.strip() for name in names)
+    ):
+        raise OptionError(f'dataset={dataset!r}: give the name of a dataset, or two with a comma between them')
+    return [name.strip() for name in names]
+
+
+def _check_columns(columns: Mapping[str, str] | None) -> dict[str, str] | None:
+    if columns is None:
+        return None
+    is_text = isinstance(columns, Mapping) and all(isinstance(text, str) for pair in columns.items() for text in pair)
+    if not columns or not is_text:
+        raise OptionError(
+            f'columns={columns!r}: give what it is here and how the dataset calls it, as in '
+            '{"material_id": "mpid", "k_vrh": "bulk modulus"}'
+        )
+    for modulus in 'kg':
+        bounds = [name for name in columns if name in (f'{modulus}_voigt', f'{modulus}_reuss')]
+        if bounds and f'{modulus}_vrh' not in columns:
+            raise OptionError(f'columns: {", ".join(bounds)} need {modulus}_vrh, which they bound')
+        if f'{modulus}_vrh' in columns and f'log10_{modulus}_vrh' in columns:
+            raise OptionError(f'columns: give {modulus}_vrh (GPa) or log10_{modulus}_vrh, not both')
+    return dict(columns)
+
+
+def _averages(moduli: Mapping[str, list[Any]], modulus: str, place: int) -> Averages | None:
+    if f'{modulus}_vrh' not in moduli:
+        return None
+    values = {
+        average: moduli[name][place]
+        for average in ('vrh', 'voigt', 'reuss')
+        if (name := f'{modulus}_{average}') in moduli
+    }
+    return Averages(**values)
 
 
 def _dataset_files(paths: Sequence[Path]) -> list[Path]:
@@ -167,7 +351,7 @@ def _stem(path: Path) -> str:
     return re.sub(r'\.json(\.gz)?$', '', path.name, flags=re.IGNORECASE)
 
 
-def _load(path: Path) -> _Dataset:
+def _load(path: Path, columns: Mapping[str, str] | None) -> _Dataset:
     try:
         content = path.read_bytes()
         table = json.loads(gzip.decompress(content) if path.name.lower().endswith('.gz') else content)
@@ -176,28 +360,45 @@ def _load(path: Path) -> _Dataset:
     if not isinstance(table, dict) or not all(isinstance(table.get(key), list) for key in ('index', 'columns', 'data')):
         raise SourceError(f'{path} is not a table in pandas\' "split" layout: it needs index, columns and data')
     names, index, rows = table['columns'], table['index'], table['data']
-    if _STRUCTURE not in names:
-        raise SourceError(f'{path} has no column {_STRUCTURE!r}; its columns are: {", ".join(map(str, names))}')
+    meaning = KNOWN_COLUMNS.get(_stem(path), {}) if columns is None else columns
+    # Of a known dataset, a part may have been left out; columns that a person names must be there.
+    here = {given: label for label, given in meaning.items() if columns is not None or given in names}
+    if absent := [given for given in here if given not in names]:
+        raise OptionError(f'{path} has no column {absent[0]!r}; its columns are: {", ".join(map(str, names))}')
+    structure = next((given for given, label in here.items() if label == _STRUCTURE), _STRUCTURE)
+    if structure not in names:
+        raise SourceError(f'{path} has no column {structure!r}; its columns are: {", ".join(map(str, names))}')
     if len(rows) != len(index) or any(len(row) != len(names) for row in rows):
         raise SourceError(f'{path} is damaged: index, columns and data do not belong together')
-    messages: list[str] = []
-    columns: dict[str, list[Any]] = {}
+    dataset = _Dataset(_stem(path), path, index, [], {}, {}, None, [])
     for place, name in enumerate(names):
-        if name == _STRUCTURE:
-            continue
         values = [row[place] for row in rows]
-        label = TARGET_COLUMNS.get(name, str(name))
-        if label in GEOMETRY_SCHEMA.names:
-            label = f'{label}_in_dataset'
-        kind = _common_type(values)
-        if kind is None:
-            messages.append(
-                f'{path.name}: column {name!r} holds neither numbers, strings nor booleans and was left out'
-            )
-            continue
-        columns[label] = [None if value is None else kind(value) for value in values]
-    place = names.index(_STRUCTURE)
-    return _Dataset(_stem(path), path, index, [row[place] for row in rows], columns, messages)
+        label = here.get(name) or TARGET_COLUMNS.get(name, str(name))
+        if name == structure:
+            dataset.structures.extend(values)
+        elif label == 'material_id' and name in here:
+            dataset = replace(dataset, ids=values)
+        else:
+            _add_column(dataset, name, label, values, is_named=name in here)
+    return dataset
+
+
+def _add_column(dataset: _Dataset, name: Any, label: str, values: list[Any], *, is_named: bool) -> None:
+    """Take a column of a dataset under its label, or say why it is left out."""
+    kind = _common_type(values)
+    if is_named and label in MODULI:
+        if kind not in (int, float):
+            raise SourceError(f'{dataset.path}: column {name!r} holds no numbers, so it is no {label}')
+        dataset.moduli[label] = values
+        return
+    if label in GEOMETRY_SCHEMA.names or label in _DERIVED:
+        label = f'{label}_in_dataset'
+    if kind is None:
+        dataset.messages.append(
+            f'{dataset.path.name}: column {name!r} holds neither numbers, strings nor booleans and was left out'
+        )
+        return
+    dataset.columns[label] = [None if value is None else kind(value) for value in values]
 
 
 def _common_type(values: list[Any]) -> type | None:
@@ -251,7 +452,7 @@ def _read_row(
     datasets: list[_Dataset], index: Any, places: list[int | None], more: Mapping[str, Any]
 ) -> Crystal | Rejection:
     """Read the crystal of a row with the columns of each dataset and some more properties, its geometry unchecked."""
-    material_id = f'{datasets[0].name}-{index}'
+    material_id = _id_of(datasets[0], index, places[0])
     crystals: list[Crystal] = []
     properties: dict[str, Any] = {}
     for dataset, place in zip(datasets, places, strict=True):
@@ -270,6 +471,12 @@ def _read_row(
             names = ' and '.join(dataset.path.name for dataset in datasets)
             return Rejection(material_id, Reason.TARGETS_DIFFER, f'{names} hold different crystals: {difference}')
     return Crystal(material_id, crystal.lattice, crystal.atomic_numbers, crystal.frac_coords, {**properties, **more})
+
+
+def _id_of(dataset: _Dataset, index: Any, place: int | None) -> str:
+    if dataset.ids is not None and place is not None and dataset.ids[place]:
+        return str(dataset.ids[place])
+    return f'{dataset.name}-{index}'
 
 
 def _difference(one: Crystal, other: Crystal) -> str | None:

@@ -59,17 +59,19 @@ class Averages:
     reuss: float | None = None
 
 
-def find_fault(bulk: Averages, shear: Averages) -> tuple[ModuliFault, str] | None:
+def find_fault(bulk: Averages | None, shear: Averages | None) -> tuple[ModuliFault, str] | None:
     """Return why moduli cannot be used and what was found, or None where they can.
 
     These are the checks that Matbench's data went through (Dunn et al. 2020), and a plausible range.
 
     Parameters
     ----------
-    bulk, shear : Averages
-        Of the bulk and the shear modulus.
+    bulk, shear : Averages or None
+        Of the bulk and the shear modulus; None for one that the database does not have at all.
     """
     for symbol, averages in (('K', bulk), ('G', shear)):
+        if averages is None:
+            continue
         values = {'VRH': averages.vrh, 'Voigt': averages.voigt, 'Reuss': averages.reuss}
         if averages.vrh is None or math.isnan(averages.vrh):
             return ModuliFault.MISSING, f'{symbol}_VRH is unknown'
@@ -86,11 +88,10 @@ def find_fault(bulk: Averages, shear: Averages) -> tuple[ModuliFault, str] | Non
     return None
 
 
-def log10_moduli(bulk: Averages, shear: Averages) -> dict[str, float]:
+def log10_moduli(bulk: Averages | None, shear: Averages | None) -> dict[str, float]:
     """Return ``log10_k_vrh`` and ``log10_g_vrh`` (log10 of GPa) of moduli without fault."""
-    assert bulk.vrh is not None
-    assert shear.vrh is not None
-    return {'log10_k_vrh': math.log10(bulk.vrh), 'log10_g_vrh': math.log10(shear.vrh)}
+    averages = {'log10_k_vrh': bulk, 'log10_g_vrh': shear}
+    return {name: math.log10(one.vrh) for name, one in averages.items() if one is not None and one.vrh is not None}
 
 
 def describe_faults(faults: Sequence[ModuliFault] | Counter[ModuliFault]) -> str:
