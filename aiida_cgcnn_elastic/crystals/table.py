@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -148,7 +148,7 @@ class CrystalTable:
         except ValueError as error:
             raise ValueError(f'{path} is not a table of crystals: {error}') from error
 
-    def write(self, path: str | PathLike[str]) -> None:
+    def write(self, path: str | PathLike[str] | IO[bytes]) -> None:
         """Write a Parquet file (zstd, row groups of :func:`row_groups`); the same table gives the same bytes."""
         with pq.ParquetWriter(path, self._table.schema, compression='zstd') as writer:
             for start, stop in row_groups(self.n_atoms):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,9 @@ def _predict(
     network: dict[str, Any],
 ) -> tuple[pa.Table, Any]:
     """Return the prediction table of the crystals that have a label, and the parts it was made from."""
+    import numpy as np
+
+    from aiida_cgcnn_elastic.crystals.crystal_file import CrystalFile
     from aiida_cgcnn_elastic.runner.features import needs_potential, reject_unknown, require_potential
     from aiida_cgcnn_elastic.runner.inference import NetworkSettings, predict_in_parts
     from aiida_cgcnn_elastic.runner.labels import with_labels
@@ -112,7 +116,13 @@ def _predict(
         result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
-    predicted, parts = predict_in_parts(run, models, labelled, NetworkSettings(**network), output)
+    # What has labels is little beside what is predicted elsewhere, and may stay in memory.
+    content = io.BytesIO()
+    labelled.write(content)
+    with CrystalFile(content) as file:
+        parts = predict_in_parts(run, models, file, labelled.sha256(), NetworkSettings(**network), output)
+    made = list(parts)
+    predicted = {name: np.concatenate([part[name] for part in made]) for name in made[0]}
     return prediction_table(predicted, labelled.describe()), parts
 
 
