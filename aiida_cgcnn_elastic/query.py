@@ -506,7 +506,7 @@ def provenance(node: StructureData | ElasticPredictionData | str) -> dict[str, A
         If the node is neither a candidate nor a recorded prediction.
     """
     node = load_node(node) if isinstance(node, str) else node
-    if isinstance(node, ElasticPredictionData) and node.creator is not None:
+    if isinstance(node, ElasticPredictionData) and _set_of(node) is not None:
         return _story_of_record(node)
     extra = node.base.extras.get(EXTRA, None)
     if not isinstance(node, StructureData) or extra is None or node.creator is None:
@@ -518,13 +518,33 @@ def provenance(node: StructureData | ElasticPredictionData | str) -> dict[str, A
     }
 
 
+def _set_of(record: ElasticPredictionData) -> PredictionSetData | None:
+    """Return the prediction set that a record is of.
+
+    An archive of candidates has the records of these, but not their making, of which all others would be part. There
+    the set is one that their flagging took.
+    """
+    if record.creator is not None:
+        return record.creator.inputs.predictions
+    for link in record.base.links.get_outgoing(link_type=LinkType.INPUT_CALC):
+        query = QueryBuilder().append(CalcFunctionNode, filters={'id': link.node.pk}, tag='process')
+        query.append(PredictionSetData, with_outgoing='process', project='*')
+        for candidate in query.all(flat=True):
+            is_same_model = candidate.common_attributes()['model_content'] == record.get_dict().get('model_content')
+            if is_same_model and record.material_id in candidate.get_table(['material_id'])['material_id'].to_pylist():
+                return candidate
+    return None
+
+
 def _story_of_record(record: ElasticPredictionData) -> dict[str, Any]:
     """Return where a recorded prediction comes from."""
-    prediction_set = record.creator.inputs.predictions
+    prediction_set = _set_of(record)
+    if prediction_set is None:
+        raise ValueError(f'{record} is not a recorded prediction')
     job = prediction_set.creator
     story: dict[str, Any] = {
         'prediction': {'uuid': record.uuid, **record.get_dict()},
-        'recording': _process(record.creator),
+        'recording': None if record.creator is None else _process(record.creator),
         'prediction_set': _data(prediction_set, 'n_crystals', 'n_predicted', 'n_excluded', 'n_rejected'),
     }
     if job is None:

@@ -7,6 +7,8 @@ from aiida.cmdline.groups.verdi import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_cgcnn_elastic import __version__
+from aiida_cgcnn_elastic.cli.export_commands import export
+from aiida_cgcnn_elastic.cli.flag_commands import flag
 from aiida_cgcnn_elastic.cli.import_commands import import_checkpoint
 from aiida_cgcnn_elastic.cli.ingest_commands import ingest
 from aiida_cgcnn_elastic.cli.process_commands import screen
@@ -32,9 +34,11 @@ for command in (
     ingest_archive,
     mark_duplicates,
     screen,
+    flag,
     candidates,
     predictions,
     show,
+    export,
     sweep,
 ):
     main.add_command(command)

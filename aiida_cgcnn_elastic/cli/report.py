@@ -261,7 +261,8 @@ def _value(value: Any) -> str:
 
 def _story(story: Mapping[str, Any]) -> list[str]:
     """Return the steps of a prediction's provenance, latest first, a line or more each."""
-    lines = [_step('recorded by', story['recording']), _step('one of the prediction set', story['prediction_set'])]
+    lines = [] if story['recording'] is None else [_step('recorded by', story['recording'])]
+    lines.append(_step('one of the prediction set', story['prediction_set']))
     if story['prediction_job'] is None:
         return [*lines, 'which was not made by a job in this database']
     lines.append(_step('predicted by the job', story['prediction_job']))
