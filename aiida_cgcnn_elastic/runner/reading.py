@@ -162,10 +162,9 @@ def _open(
 
 def _open_one(run: Run, paths: Sequence[Path], name: str, options: dict[str, Any], filters: Filters | None) -> Source:
     """Open a source; one that parses in parallel uses as many processes as the run may."""
-    from aiida_cgcnn_elastic.crystals.sources import FilteredSource, available, open_source
+    from aiida_cgcnn_elastic.crystals.sources import FilteredSource, find_source, open_source
 
-    source = available().get(name)
-    if source is not None and 'processes' in inspect.signature(source).parameters:
+    if 'processes' in inspect.signature(find_source(name)).parameters:
         options = {'processes': run.threads, **options}
     opened = open_source(paths, name, **options)
     if opened.licence:

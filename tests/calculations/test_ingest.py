@@ -13,6 +13,7 @@ from aiida.orm import Dict, FolderData, RemoteData, SinglefileData
 
 from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
 from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
+from tests.third_party import install
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -116,3 +117,24 @@ def test_a_folder_on_the_computer_is_read_again(run_job, cgcnn_code, cifs, tmp_p
         )
     check(first, 'files')
     assert not again.base.caching.is_created_from_cache
+
+
+def test_a_source_of_another_package_runs_as_a_job(run_job, cgcnn_code, tmp_path):
+    content = b'iron Fe 2.9\nnothing Xx 3\n'
+    file = SinglefileData.from_bytes(content, filename='a.lines')
+    options = {'environment_variables': {'PYTHONPATH': str(install(tmp_path))}}
+    node = run_job(
+        IngestCalculation,
+        code=cgcnn_code,
+        files={'a': file},
+        parameters=Dict({'source': 'lines', 'options': {'edge': 1.5}}),
+        options=options,
+    )
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.crystals.source == 'lines'
+    assert node.outputs.crystals.get_table().material_ids == ['iron']
+    broken = run_job(
+        IngestCalculation, code=cgcnn_code, files={'a': file}, parameters=Dict({'source': 'absent'}), options=options
+    )
+    assert broken.exit_status == 210
+    assert "the source 'absent' of the package lines-package cannot be used" in broken.exit_message

@@ -118,15 +118,15 @@ def test_every_source_is_installed_under_its_name():
 
 def test_faults_of_the_call_say_what_there_is(tmp_path):
     (tmp_path / 'a.cif').write_text(cif())
-    (tmp_path / 'a.xyz').write_text('1\n\nH 0 0 0\n')
+    (tmp_path / 'a.txt').write_text('1\n\nH 0 0 0\n')
     with pytest.raises(SourceError, match=r'no source .gnoem.*files, gnome'):
         open_source([tmp_path / 'a.cif'], 'gnoem')
     with pytest.raises(SourceError, match=r"no option 'proceses'; its options are: processes"):
         open_source([tmp_path / 'a.cif'], 'files', proceses=2)
     with pytest.raises(SourceError, match=r'no such file or folder: .*missing\.cif'):
         open_source([tmp_path / 'missing.cif'])
-    with pytest.raises(SourceError, match=r'no source recognises .*a\.xyz; tried: parquet, matminer, gnome, .*files$'):
-        open_source([tmp_path / 'a.xyz'])
+    with pytest.raises(SourceError, match=r'no source recognises .*a\.txt; tried: parquet, matminer, gnome, .*files$'):
+        open_source([tmp_path / 'a.txt'])
     with pytest.raises(SourceError, match=r'nothing to read.*prototypes'):
         open_source([])
     with pytest.raises(SourceError, match='needs at least one path'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ ENTRY_POINT_GROUP = 'cgcnn_elastic.sources'
 # The more particular a source, the earlier it is asked; `files` reads almost anything, so it comes last.
 _ORDER_OF_RECOGNITION = ('parquet', 'matminer', 'gnome')
 _LAST = 'files'
+_THIS_PACKAGE = 'aiida_cgcnn_elastic'
 
 REJECTION_SCHEMA = pa.schema(
     [
@@ -68,14 +70,40 @@ class ReadResult(Reading):
 
 
 def available() -> dict[str, type[Source]]:
-    """Return the installed sources by name."""
-    return {name: entry_point.load() for name, entry_point in _entry_points().items()}
+    """Return the installed sources by name, without those that cannot be loaded."""
+    found = {}
+    for name, entry_point in _entry_points().items():
+        with contextlib.suppress(SourceError):
+            found[name] = _load(entry_point)
+    return found
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    # Loaded one by one where one is enough: a source may be slow to import, and another package's may be broken.
+    """Return the entry points by name; where several packages give a source of one name, this package's counts."""
     entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return {entry_point.name: entry_point for entry_point in sorted(entry_points, key=lambda item: item.name)}
+    ours_last = sorted(entry_points, key=lambda item: (item.name, item.module.partition('.')[0] == _THIS_PACKAGE))
+    return {entry_point.name: entry_point for entry_point in ours_last}
+
+
+def _load(entry_point: importlib.metadata.EntryPoint) -> type[Source]:
+    """Return a source.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be loaded or is none: a package's that is broken must break nothing but itself.
+    """
+    # Loaded one by one where one is enough: a source may be slow to import.
+    try:
+        source = entry_point.load()
+    except Exception as error:  # whatever the import of another package's module raises
+        why = f'{type(error).__name__}: {error}'
+    else:
+        if isinstance(source, type) and issubclass(source, Source):
+            return source
+        why = f'{entry_point.value} does not derive from Source'
+    package = f' of the package {entry_point.dist.name}' if entry_point.dist is not None else ''
+    raise SourceError(f'the source {entry_point.name!r}{package} cannot be used: {why}')
 
 
 def open_source(paths: Sequence[str | PathLike[str]] = (), name: str | None = None, **options: Any) -> Source:
@@ -93,17 +121,26 @@ def open_source(paths: Sequence[str | PathLike[str]] = (), name: str | None = No
     Raises
     ------
     SourceError
-        If there is no such source or option, or no source recognises the paths.
+        If there is no such source or option, it cannot be loaded, or no source recognises the paths.
     """
     resolved = [Path(path) for path in paths]
-    entry_points = _entry_points()
-    if name is None:
-        name = recognise(resolved)
-    if name not in entry_points:
-        raise SourceError(f'there is no source {name!r}; the sources are: {", ".join(entry_points)}')
-    source: type[Source] = entry_points[name].load()
+    source = find_source(recognise(resolved) if name is None else name)
     _check_options(source, options)
     return source(resolved, **options)
+
+
+def find_source(name: str) -> type[Source]:
+    """Return a source by its name.
+
+    Raises
+    ------
+    SourceError
+        If there is none of that name, or it cannot be loaded.
+    """
+    entry_points = _entry_points()
+    if name not in entry_points:
+        raise SourceError(f'there is no source {name!r}; the sources are: {", ".join(entry_points)}')
+    return _load(entry_points[name])
 
 
 def recognise(paths: Sequence[str | PathLike[str]]) -> str:
@@ -127,12 +164,23 @@ def recognise(paths: Sequence[str | PathLike[str]]) -> str:
     last = [_LAST] if _LAST in entry_points else []
     tried = []
     for name in (*first, *middle, *last):
-        source: type[Source] = entry_points[name].load()
-        tried.append(name)
-        if source.recognises(resolved):
+        try:
+            recognised = _recognises(_load(entry_points[name]), resolved)
+        except SourceError as error:
+            tried.append(f'{name} ({error})')
+            continue
+        if recognised:
             return name
+        tried.append(name)
     shown = ', '.join(str(path) for path in resolved[:5]) + (' ...' if len(resolved) > 5 else '')
     raise SourceError(f'no source recognises {shown}; tried: {", ".join(tried)}')
+
+
+def _recognises(source: type[Source], paths: Sequence[Path]) -> bool:
+    try:
+        return source.recognises(paths)
+    except Exception as error:  # another package's source must not keep those after it from being asked
+        raise SourceError(f'it failed to look at the paths: {type(error).__name__}: {error}') from error
 
 
 def _check_options(source: type[Source], options: dict[str, Any]) -> None:
@@ -261,6 +309,7 @@ __all__ = [
     'ReadResult',
     'Reading',
     'available',
+    'find_source',
     'open_source',
     'read',
     'read_into',
