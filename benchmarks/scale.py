@@ -157,26 +157,37 @@ class Stages:
 
 def inside(release: Path, storage: str, model: str, folder: Path) -> None:
     """Screen a release in a new profile in a folder and write what it took."""
+    from aiida.manage import get_manager
+
     if storage == 'sqlite':
         servers.load_temporary_profile(folder)
         result = screen(release, model, folder)
     else:
         with servers.postgresql(folder / 'postgresql') as database:
             servers.load_temporary_profile(folder, database)
-            result = screen(release, model, folder)
+            try:
+                result = screen(release, model, folder)
+            finally:
+                # While the server is there to say goodbye to.
+                get_manager().reset_profile()
     (folder / RESULT_FILE).write_text(json.dumps({'storage': storage, **result}), encoding='utf-8')
 
 
 def screen(release: Path, model: str, folder: Path) -> dict[str, Any]:
     """Ingest, screen, query, flag again, export and delete; return times and counts."""
     from aiida import orm
+    from aiida.manage import get_manager
+    from aiida.tools import delete_nodes
 
     from aiida_cgcnn_elastic import query
     from aiida_cgcnn_elastic.cli.inputs import all_cores, find_model, ingest_builder
     from aiida_cgcnn_elastic.cli.launch import launch
     from aiida_cgcnn_elastic.cli.setup import setup_localhost
+    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+    from aiida_cgcnn_elastic.export import export_predictions, write_archive
     from aiida_cgcnn_elastic.parsers.ingest import IngestParser
     from aiida_cgcnn_elastic.parsers.predict import PredictParser
+    from aiida_cgcnn_elastic.workflows.flagging import flag_again
     from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
     stages = Stages(folder)
@@ -233,7 +244,20 @@ def screen(release: Path, model: str, folder: Path) -> dict[str, Any]:
         'one structure of the set': _times(lambda: crystals.get_structure(ids[1])),
         'candidates': _times(lambda: query.candidates('scale', limit=20)),
     }
+    stages.run('flag again', flag_again, 'scale', STRICTER, 'stricter')
+    stages.run('export CSV', export_predictions, folder / 'predictions.csv', screening='scale')
+    stages.run('export Parquet', export_predictions, folder / 'predictions.parquet', screening='scale')
+    stages.run('export archive', write_archive, folder / 'candidates.aiida', 'scale')
+    size['archive_mb'] = (folder / 'candidates.aiida').stat().st_size / 1e6
+    before = orm.QueryBuilder().append(orm.Node).count()
+    stages.run('delete', delete_nodes, [screening.pk], dry_run=False)
+    n_deleted = before - orm.QueryBuilder().append(orm.Node).count()
+    stages.run('maintain', get_manager().get_profile_storage().maintain, full=False)
+    left = orm.QueryBuilder().append(ElasticPredictionData).count()
+    if left:
+        raise SystemExit(f'{left} records are left of a deleted screening')
     return {
+        'n_deleted': n_deleted,
         'model': model,
         'summary': {key: value for key, value in summary.items() if key.startswith('n_')},
         'seconds': dict(stages.seconds),
