@@ -7,23 +7,29 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from aiida.common.links import LinkType
+from aiida.manage import get_manager
 from aiida.orm import CalcFunctionNode, Dict, QueryBuilder, Str, load_node
+from sqlalchemy.exc import SQLAlchemyError
 
 from aiida_cgcnn_elastic import query
 from aiida_cgcnn_elastic.calculations.flag_candidates import flag_candidates
 from aiida_cgcnn_elastic.calculations.record_predictions import record_predictions
+from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.groups import PredictionsGroup
 from aiida_cgcnn_elastic.storage import add_to_group, store_outputs
 from tests.conftest import measured_as_predicted
+from tests.crystals.making import rock_salt
 from tests.storage.test_bulk import ATTRIBUTES, new_predictions, row
 
 
@@ -133,3 +139,42 @@ def test_screening_and_queries(profile, crystal_table):
     assert found['material_id'].tolist() == ['diamond', '3C-SiC', 'TiC']
     assert len(query.predictions(where={'band_gap': ('!=', 0)})) == 5
     assert len(query.predictions(where={'n_atoms': ('in', [2])})) == 9
+
+
+def cut_first_insertion(server: dict[str, Any], cut: threading.Event, over: threading.Event) -> None:
+    """Terminate the first connection to the database that is seen to insert nodes."""
+    address = f'host={server["database_hostname"]} port={server["database_port"]} user={server["database_username"]}'
+    with psycopg.connect(f'{address} dbname=aiida', autocommit=True) as connection:
+        while not (cut.is_set() or over.is_set()):
+            rows = connection.execute(
+                'SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
+                "WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE 'INSERT INTO db_dbnode %%'"
+            ).fetchall()
+            if rows:
+                cut.set()
+
+
+def test_recording_goes_on_after_its_connection_was_cut(profile, server):
+    crystals = [rock_salt(f'c{place}', log10_k_vrh=2.0, log10_g_vrh=1.5) for place in range(4000)]
+    model = ElasticModelData.from_pretrained('paper').store()
+    predictions = measured_as_predicted(CrystalTable.from_crystals(crystals), models={'paper': model}).store()
+    pk = predictions.pk
+    cut, over = threading.Event(), threading.Event()
+    cutter = threading.Thread(target=cut_first_insertion, args=(server, cut, over))
+    cutter.start()
+    try:
+        with pytest.raises(SQLAlchemyError):
+            record_predictions(predictions)
+    finally:
+        over.set()
+        cutter.join()
+    assert cut.is_set()
+    # As in the next process that connects.
+    get_manager().get_profile_storage().get_session().rollback()
+    predictions = load_node(pk)
+    assert query.recorded(predictions) == []
+    assert QueryBuilder().append(ElasticPredictionData).count() == 0
+    record_predictions(predictions)
+    labels = QueryBuilder().append(ElasticPredictionData, project='label').all(flat=True)
+    assert sorted(labels) == sorted(crystal.material_id for crystal in crystals)
+    assert len(query.recorded(predictions)) == 4000
