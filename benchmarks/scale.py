@@ -8,8 +8,7 @@ new profile in a temporary folder. Then it is queried, flagged again under other
 seconds (user and system) of every process are attributed to the stage in which they were spent. Memory is the
 proportional share (PSS) of all processes together at its highest moment, and of each kind of process.
 
-``--original N`` also measures, on N crystals, the way of the original code: pymatgen's CIF parser and
-`get_all_neighbors`, and the network as it was written (all k neighbors of all atoms, one process), end to end.
+`benchmarks/original.py` measures the way of the original code on crystals of the same release.
 """
 
 from __future__ import annotations
