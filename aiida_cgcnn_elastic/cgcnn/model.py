@@ -207,8 +207,12 @@ class ReadoutMember:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is kept beside the card."""
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        """Return what is kept beside the card; the layers in half precision where nothing is lost by it."""
+        layers = {name for name, _ in self.network.named_parameters()}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        if any((state[name].half() != state[name]).any() for name in layers):
+            return state
+        return {name: tensor.half() if name in layers else tensor for name, tensor in state.items()}
 
 
 AnyMember = Member | BoostingMember | ReadoutMember

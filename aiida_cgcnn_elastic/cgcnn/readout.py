@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +28,9 @@ __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
 
 CRYSTALS_AT_ONCE = 512
 """Crystals that are evaluated together."""
+
+ALIKE = 3e-4
+"""Atoms of a crystal whose features, standardised and projected on one random direction, differ by less are alike."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,20 @@ class Readout(nn.Module):
         self.hidden = nn.Linear(width, width)
         self.output = nn.Linear(width, n_targets)
 
-    def forward(self, features: Tensor, crystals: Tensor, counts: Tensor) -> Tensor:
-        """Return (m, t) targets; ``crystals`` has the crystal of every atom, ``counts`` the (m,) numbers of atoms."""
+    def forward(self, features: Tensor, crystals: Tensor, shares: Tensor) -> Tensor:
+        """Return (m, t) targets of (a, f) features.
+
+        Parameters
+        ----------
+        features : (a, f)
+        crystals : (a,) int
+            The crystal of every atom.
+        shares : (a,)
+            What part of its crystal's atoms every atom stands for; those of a crystal sum to 1.
+        """
         atoms = functional.silu(self.first(self._thinned((features - self.mean) * self.scale)))
         atoms = functional.silu(self.second(self._thinned(atoms)))
-        pooled = torch.zeros((len(counts), self.width)).index_add(0, crystals, atoms) / counts[:, None]
+        pooled = torch.zeros((int(crystals[-1]) + 1, self.width)).index_add(0, crystals, atoms * shares[:, None])
         return self.output(self._thinned(functional.silu(self.hidden(self._thinned(pooled)))))
 
     def _thinned(self, values: Tensor) -> Tensor:
@@ -139,12 +151,12 @@ def fit_readout(
     Stopped
         If ``stop`` said so.
     """
-    own = features.select(rows)
+    own, shares = _distinct(features.select(rows))
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Readout(own.values.shape[1], recipe.width, targets.shape[1], recipe.dropout)
-        _set_scale(network, own.values)
+        _set_scale(network, features, rows)
         kept = copy.deepcopy(network)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -162,7 +174,7 @@ def fit_readout(
                 group['lr'], group['betas'] = rate * recipe.learning_rate, (decay, 0.999)
             true = targets[chosen]
             is_known = torch.isfinite(true)
-            loss = (network(*_batch(own, chosen))[is_known] - true[is_known]).abs().mean()
+            loss = (network(*_batch(own, chosen, shares))[is_known] - true[is_known]).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -173,23 +185,65 @@ def fit_readout(
                 progress(step + 1, total)
             if step + 1 < total and stop is not None and stop():
                 raise Stopped(f'stopped after {step + 1} of {total} batches')
-    return kept.eval()
+    return _rounded(kept).eval()
 
 
-def _set_scale(network: Readout, values: npt.NDArray[np.float16]) -> None:
+def _rounded(network: Readout) -> Readout:
+    """Round the layers of a readout to half precision, in which they are kept: predictions change by some 1e-4."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(weight.half())
+    return network
+
+
+def _set_scale(network: Readout, features: AtomFeatures, rows: npt.NDArray[np.int64]) -> None:
     """Let a readout bring features to mean 0 and, those that vary, to standard deviation 1."""
+    values = features.select(rows).values
     network.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
     # A feature that hardly varies is left small: its last digits are noise.
     network.scale.copy_(torch.from_numpy(1 / (values.std(axis=0, dtype=np.float64) + 1e-3)))
 
 
-def _batch(features: AtomFeatures, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a readout takes of some crystals."""
+def _distinct(features: AtomFeatures) -> tuple[AtomFeatures, npt.NDArray[np.float32]]:
+    """Return one of the atoms of each crystal that are alike, and what part of the crystal's atoms it stands for.
+
+    More than half of the atoms of usual crystals are images of others under symmetry, with the same features but for
+    rounding. Learning from one of them is learning from all.
+    """
+    n_features = features.values.shape[1]
+    direction = np.random.default_rng(0).normal(size=n_features).astype(np.float32) / np.sqrt(n_features)
+    scale = np.asarray(features.values.std(axis=0, dtype=np.float64) + 1e-3, dtype=np.float32)
+    places = np.concatenate([block.astype(np.float32) @ (direction / scale) for block in _blocks(features.values)])
+    crystals = np.repeat(np.arange(len(features)), np.diff(features.offsets))
+    order = np.lexsort((places, crystals))
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(places[order]) > ALIKE) | (np.diff(crystals[order]) != 0)
+    starts = np.flatnonzero(is_first)
+    counts = np.diff(np.append(starts, len(order)))
+    own = crystals[order[starts]]
+    offsets = np.searchsorted(own, np.arange(len(features) + 1))
+    shares = np.asarray(counts / np.diff(features.offsets)[own], dtype=np.float32)
+    return AtomFeatures(features.potential, features.values[order[starts]], offsets), shares
+
+
+def _blocks(values: npt.NDArray[np.float16], rows: int = 8192) -> Iterator[npt.NDArray[np.float16]]:
+    """Yield the rows of a large array some at a time."""
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows]
+
+
+def _batch(
+    features: AtomFeatures, rows: npt.NDArray[np.int64], shares: npt.NDArray[np.float32] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a readout takes of some crystals; all atoms count the same if ``shares`` are not given."""
     own = features.select(rows)
     counts = np.diff(own.offsets)
-    crystals = np.repeat(np.arange(len(rows)), counts)
+    if shares is None:
+        of_rows = np.repeat(1 / counts, counts).astype(np.float32)
+    else:
+        of_rows = np.concatenate([shares[features.offsets[row] : features.offsets[row + 1]] for row in rows])
     return (
         torch.from_numpy(own.values.astype(np.float32)),
-        torch.from_numpy(crystals),
-        torch.from_numpy(counts.astype(np.float32)),
+        torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
+        torch.from_numpy(of_rows),
     )

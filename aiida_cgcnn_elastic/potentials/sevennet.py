@@ -1,9 +1,10 @@
-"""Atoms as the universal potential SevenNet-0 sees them.
+"""Atoms as two universal potentials of the SevenNet family see them.
 
-SevenNet-0 (Park et al., J. Chem. Theory Comput. 20, 4857 (2024); MIT licence) is an equivariant graph network. It was
+SevenNet (Park et al., J. Chem. Theory Comput. 20, 4857 (2024); MIT licence) is an equivariant graph network. Two of its
+potentials are used side by side: SevenNet-0 with tensors of rank 2, and SevenNet-l3i5 with tensors of rank 3. Both were
 trained on the energies, forces and stresses of 1.6 million structures on the relaxation paths of the Materials
-Project's crystals (Deng et al., Nat. Mach. Intell. 5, 1031 (2023)), without any elastic tensor. Its weights are part of
-the package ``sevenn``. What its layers make of an atom on the way to the energy tells how the atom is bound.
+Project's crystals (Deng et al., Nat. Mach. Intell. 5, 1031 (2023)), without any elastic tensor. Their weights are part
+of the package ``sevenn``. What their layers make of an atom on the way to the energy tells how the atom is bound.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ from .features import AtomFeatures
 
 __all__ = ['N_FEATURES', 'POTENTIAL', 'PotentialUnavailable', 'atom_features', 'require_potential']
 
-POTENTIAL = '7net-0'
+POTENTIALS = {'7net-0': 992, '7net-l3i5': 1088}
+"""The potentials, and how many features of an atom each gives: 128 of its element, 224 (l3i5: 256) after each of three
+layers, 128 after the last, 64 of the energy's readout."""
 
-N_FEATURES = 992
-"""For each atom: 128 of its element, 224 after each of three layers, 128 after the last, 64 of the energy's readout."""
+POTENTIAL = '+'.join(POTENTIALS)
+
+N_FEATURES = sum(POTENTIALS.values())
 
 _ELEMENT = 'onehot_to_feature_x'
 _LAYERS = tuple(f'{layer}_equivariant_gate' for layer in (1, 2, 3, 4))
 _LAST = 'reduce_input_to_hidden'
 
-# What a layer gives for an atom: scalars, vectors and tensors, as (number, components).
-_IRREDUCIBLE = ((128, 1), (64, 3), (32, 5))
+# What a layer gives for an atom: scalars, vectors and tensors of rising rank, as (number, components). SevenNet-0 ends
+# with the second rank, and the last layers of both with the scalars.
+_IRREDUCIBLE = ((128, 1), (64, 3), (32, 5), (32, 7))
 
 ATOMS_AT_ONCE = 128
 """Atoms of small crystals that are evaluated together; more leave the cache of a core and are slower."""
@@ -77,14 +82,15 @@ def atom_features(
     Returns
     -------
     AtomFeatures
-        Of scalars the values, of vectors and tensors the lengths, so that they do not depend on the axes.
+        Of scalars the values, of vectors and tensors the lengths, so that they do not depend on the axes. Those of the
+        first potential come first.
 
     Raises
     ------
     PotentialUnavailable
         If the package ``sevenn`` is not installed.
     ValueError
-        If a crystal has an element that the potential does not know (89 are known, up to plutonium).
+        If a crystal has an element that a potential does not know (89 are known, up to plutonium).
     """
     require_potential()
     import torch
@@ -97,7 +103,8 @@ def atom_features(
         for start, stop in _groups(offsets):
             atoms = slice(offsets[start], offsets[stop])
             own = offsets[start : stop + 1] - offsets[start]
-            parts.append(_evaluate(lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own, device))
+            group = (lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own, device)
+            parts.append(np.concatenate([_evaluate(name, *group) for name in POTENTIALS], axis=1))
             if progress is not None:
                 progress(stop, total)
     finally:
@@ -107,7 +114,7 @@ def atom_features(
 
 def known_elements() -> frozenset[int]:
     """Return the atomic numbers of the elements that the potential knows."""
-    return _potential('cpu').known
+    return frozenset.intersection(*(_potential(name, 'cpu').known for name in POTENTIALS))
 
 
 def _groups(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -129,15 +136,15 @@ class _Potential(NamedTuple):
     known: frozenset[int]
 
 
-@functools.lru_cache(maxsize=2)
-def _potential(device: str) -> _Potential:
-    """Return the potential on a device, read once."""
+@functools.lru_cache(maxsize=4)
+def _potential(name: str, device: str) -> _Potential:
+    """Return a potential on a device, read once."""
     import sevenn._keys as keys
     from sevenn.util import load_checkpoint
 
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of TorchScript, which is not used here
-        checkpoint = load_checkpoint(POTENTIAL)
+        checkpoint = load_checkpoint(name)
         model = checkpoint.build_model()
     model.set_is_batch_data(True)
     model.eval().to(device)
@@ -149,13 +156,14 @@ def _potential(device: str) -> _Potential:
 
 
 def _evaluate(
+    name: str,
     lattices: npt.NDArray[np.float64],
     atomic_numbers: npt.NDArray[np.uint8],
     frac_coords: npt.NDArray[np.float64],
     offsets: npt.NDArray[np.int64],
     device: str,
 ) -> npt.NDArray[np.float16]:
-    """Return the (a, N_FEATURES) features of some crystals evaluated together."""
+    """Return one potential's (a, f) features of some crystals evaluated together."""
     import sevenn._keys as keys
     import torch
     from ase import Atoms
@@ -164,10 +172,10 @@ def _evaluate(
     from sevenn.train.dataload import unlabeled_atoms_to_graph
     from torch_geometric.data import Batch
 
-    potential = _potential(device)
+    potential = _potential(name, device)
     if unknown := sorted({int(number) for number in atomic_numbers} - potential.known):
         symbols = ', '.join(chemical_symbols[number] for number in unknown)
-        raise ValueError(f'the potential {POTENTIAL} does not know {symbols}')
+        raise ValueError(f'the potential {name} does not know {symbols}')
     graphs = []
     for index, lattice in enumerate(lattices):
         atoms = slice(offsets[index], offsets[index + 1])
@@ -177,23 +185,24 @@ def _evaluate(
     found = []
     with torch.inference_mode():
         data = potential.prepare(Batch.from_data_list(graphs).to(device))
-        for name, layer in potential.layers.items():
+        for layer_name, layer in potential.layers.items():
             data = layer(data)
-            if name in (_ELEMENT, *_LAYERS, _LAST):
+            if layer_name in (_ELEMENT, *_LAYERS, _LAST):
                 found.append(_invariants(data[keys.NODE_FEATURE].cpu().numpy()))
     values = np.concatenate(found, axis=1)
-    if values.shape[1] != N_FEATURES:
-        raise RuntimeError(f'{values.shape[1]} features from {POTENTIAL}, not {N_FEATURES}: another version of sevenn?')
+    if values.shape[1] != POTENTIALS[name]:
+        raise RuntimeError(
+            f'{values.shape[1]} features from {name}, not {POTENTIALS[name]}: another version of sevenn?'
+        )
     return values.astype(np.float16)
 
 
 def _invariants(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return scalars as they are, and the lengths of vectors and tensors."""
-    if values.shape[1] < sum(number * components for number, components in _IRREDUCIBLE):
-        return values
     parts, first = [], 0
     for number, components in _IRREDUCIBLE:
-        block = values[:, first : first + number * components].reshape(len(values), number, components)
-        parts.append(block[:, :, 0] if components == 1 else np.linalg.norm(block, axis=2))
-        first += number * components
+        if first < values.shape[1]:
+            block = values[:, first : first + number * components].reshape(len(values), -1, components)
+            parts.append(block[:, :, 0] if components == 1 else np.linalg.norm(block, axis=2))
+            first += number * components
     return np.concatenate(parts, axis=1)

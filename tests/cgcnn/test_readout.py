@@ -12,9 +12,9 @@ from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.baselines.features import property_table
 from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
-from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Normalizer, ReadoutMember
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
-from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe, fit_readout
+from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe, _distinct, fit_readout
 from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Interrupted
 from aiida_cgcnn_elastic.crystals.elements import more_element_properties
 from aiida_cgcnn_elastic.potentials.features import AtomFeatures
@@ -63,6 +63,31 @@ def test_repeating_the_atoms_of_a_crystal_changes_nothing():
         2 * features.offsets,
     )
     assert network.predict(twice) == pytest.approx(network.predict(features), abs=1e-5)
+
+
+def test_learning_from_atoms_that_are_alike_is_learning_from_one_of_them():
+    features = made_up(30)
+    counts = np.random.default_rng(1).integers(1, 4, 30)  # a supercell of its own size for each crystal
+    repeated = AtomFeatures(
+        'made-up',
+        np.concatenate([np.repeat(features.select([row]).values, counts[row], axis=0) for row in range(30)]),
+        np.concatenate([[0], np.cumsum(counts * np.diff(features.offsets))]),
+    )
+    own, shares = _distinct(repeated)
+    assert np.array_equal(own.offsets, features.offsets)
+    assert np.add.reduceat(shares, own.offsets[:-1]) == pytest.approx(1)
+    kinds = [{tuple(row) for row in found.select([7]).values} for found in (own, features)]
+    assert kinds[0] == kinds[1]
+
+
+def test_a_readout_is_kept_in_half_precision_without_a_change(tmp_path):
+    features = made_up(30)
+    network = fit_readout(features, mean_of_first(features), np.arange(30), RECIPE, seed=0)
+    member = ReadoutMember(network, ('log10_k_vrh',), Normalizer((2.0,), (0.3,)), 'made-up', 12)
+    ElasticModel([member], {}).save(tmp_path)
+    assert {tensor.dtype for name, tensor in member.tensors().items() if 'weight' in name} == {torch.float16}
+    (loaded,) = ElasticModel.load(tmp_path).members
+    assert np.array_equal(loaded.predict(features), member.predict(features))
 
 
 def test_the_same_seed_gives_the_same_weights_and_other_crystals_do_not_matter():
