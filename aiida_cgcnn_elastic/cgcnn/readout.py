@@ -211,7 +211,7 @@ def _distinct(features: AtomFeatures) -> tuple[AtomFeatures, npt.NDArray[np.floa
     rounding. Learning from one of them is learning from all.
     """
     n_features = features.values.shape[1]
-    direction = np.random.default_rng(0).normal(size=n_features).astype(np.float32) / np.sqrt(n_features)
+    direction = np.random.default_rng(0).standard_normal(n_features, dtype=np.float32) / np.sqrt(n_features)
     scale = np.asarray(features.values.std(axis=0, dtype=np.float64) + 1e-3, dtype=np.float32)
     places = np.concatenate([block.astype(np.float32) @ (direction / scale) for block in _blocks(features.values)])
     crystals = np.repeat(np.arange(len(features)), np.diff(features.offsets))
