@@ -238,20 +238,22 @@ def candidates(
     """
     import pandas as pd
 
-    filters = _conditions(f'extras.{EXTRA}', elements, not_elements, where)
+    filters = [{'extras': {'has_key': EXTRA}}, *_conditions(f'extras.{EXTRA}', elements, not_elements, where)]
     group_filters = {} if screening is None else {'id': _group(CandidatesGroup, screening).pk}
     query = QueryBuilder()
     query.append(CandidatesGroup, filters=group_filters, tag='group', project='label')
     query.append(
         StructureData,
         with_group='group',
-        filters={'and': filters} if filters else {},
+        filters={'and': filters},
         project=[f'extras.{EXTRA}', 'uuid', 'id'],
+        tag='candidate',
     )
+    if limit is not None and screening is not None:
+        query.order_by({'candidate': [{f'extras.{EXTRA}.rank': {'order': 'asc', 'cast': 'f'}}]}).limit(limit)
     rows = [
         {**extra, 'screening': label, 'structure_uuid': uuid, 'structure_pk': pk}
         for label, extra, uuid, pk in query.iterall()
-        if extra is not None
     ]
     if not rows:
         _check_columns(set(_columns_of(where)) - {'rank', 'screening', 'prediction_uuid'})
