@@ -47,12 +47,12 @@ def ingest(
     from aiida_cgcnn_elastic.cli.inputs import ingest_builder, read_criteria
 
     source, files = _source_and_files(paths, source)
-    builder = ingest_builder(code or local_code(), files, source, parsed_pairs(source_options, '--option'))
-    if criteria_file is not None:
-        try:
+    try:
+        builder = ingest_builder(code or local_code(), files, source, parsed_pairs(source_options, '--option'))
+        if criteria_file is not None:
             builder.criteria = orm.Dict(read_criteria(criteria_file))
-        except ValueError as error:
-            echo.echo_critical(str(error))
+    except ValueError as error:
+        echo.echo_critical(str(error))
     node = launched(builder, daemon)
     for message in node.outputs.report['messages']:
         echo.echo(message)

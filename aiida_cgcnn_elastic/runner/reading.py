@@ -76,7 +76,7 @@ def stream_crystals(
     RunFailed
         As `read_crystals`.
     """
-    from aiida_cgcnn_elastic.crystals.sources import SourceError, read_into
+    from aiida_cgcnn_elastic.crystals.sources import OptionError, SourceError, read_into
 
     def progress(done: int, total: int | None) -> None:
         run.progress.update(done, total)
@@ -86,6 +86,8 @@ def stream_crystals(
         try:
             opened = _open(run, paths, source, options or {}, filters_of(criteria))
             result = read_into(opened, keep, progress=progress)
+        except OptionError as error:
+            raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
         except (SourceError, OSError) as error:
             raise RunFailed(Status.INPUT_UNREADABLE, str(error)) from error
     for note in opened.notes():

@@ -58,7 +58,7 @@ _MEANINGS = {
     Status.NO_USABLE_CRYSTAL: 'Every crystal of the input was rejected; the rejections say why.',
     Status.MODEL_UNUSABLE: 'The model is absent, damaged or does not predict elastic moduli.',
     Status.TARGETS_MISSING: 'The labels asked for are absent, or too few for the split.',
-    Status.SETTINGS_INVALID: 'The criteria, protocol or split are not valid; the message lists what is allowed.',
+    Status.SETTINGS_INVALID: 'Criteria, protocol, split or an option are not valid; the message lists what is allowed.',
     Status.POTENTIAL_MISSING: 'The universal potential that a model or protocol needs is not installed here.',
     Status.STOPPED: 'Stopped by the time limit or by SIGTERM; what was done is kept, continue with --resume.',
     Status.DIVERGED: 'The training diverged; lower the learning rate or choose another seed.',

@@ -107,10 +107,8 @@ def targets_missing(process_class: type, inputs: Inputs, options: Options) -> st
 
 def settings_invalid(process_class: type, inputs: Inputs, options: Options) -> str:
     if process_class is IngestCalculation:
-        # Criteria are checked before a job is submitted, so these come from a later version of this package.
-        inputs['criteria'] = Dict({'max_atoms': 9})
-        options['prepend_text'] = "sed -i 's/max_atoms/max_quarks/' criteria.json"
-        return 'max_quarks'
+        inputs['parameters'] = Dict({'options': {'quarks': 9}})
+        return "no option 'quarks'; its options are"
     parameters = inputs['parameters'].get_dict() if 'parameters' in inputs else {}
     inputs['parameters'] = Dict({**parameters, 'device': 'cuda:99'})
     return 'cuda:99'

@@ -55,3 +55,14 @@ def test_a_name_that_is_neither_path_nor_source_is_explained(profile, cli, tmp_p
     done = cli('ingest', 'prototypes', '--criteria', criteria)
     assert done.exit_code != 0
     assert 'min_atoms' in done.output
+
+
+def test_a_wrong_option_of_a_source_is_told_in_a_line(profile, cli):
+    done = cli('ingest', 'matminer', '--option', 'dataset=matbench_log_gvhr')
+    assert done.exit_code == 1
+    assert 'The settings are invalid' in done.output
+    assert "no dataset 'matbench_log_gvhr'; close are: matbench_log_gvrh" in done.output
+    done = cli('ingest', 'materials_project', '--option', 'api_key=secret', '--option', 'elements=Si')
+    assert done.exit_code == 1
+    assert "'api_key' is no option: it would be kept in the database" in done.output
+    assert 'secret' not in done.output

@@ -165,6 +165,9 @@ def test_settings_invalid(execute: Callable, tmp_path: Path, crystals_file: Path
     options = ['--criteria', tmp_path / 'criteria.json', '--output', tmp_path / 'out.csv']
     done = execute('predict', crystals_file, '--model', model, *options)
     assert done.status == Status.SETTINGS_INVALID, done.output
+    done = execute('ingest', crystals_file, '--option', 'quarks=9', '--output', tmp_path / 'out.parquet')
+    assert done.status == Status.SETTINGS_INVALID, done.output
+    assert "no option 'quarks'" in done.report['message']
 
 
 def test_diverged(execute: Callable, tmp_path: Path, crystals_file: Path) -> None:

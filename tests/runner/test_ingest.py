@@ -121,7 +121,7 @@ def test_a_crystal_twice_is_kept_once(invoke: Callable, tmp_path: Path, crystals
         (['absent.cif'], 10, 'absent.cif'),
         ([], 10, 'nothing to read'),
         (['--source', 'oracle'], 10, 'oracle'),
-        (['--source', 'prototypes', '--option', 'colour=red'], 10, 'colour'),
+        (['--source', 'prototypes', '--option', 'colour=red'], 14, 'colour'),
         (['--source', 'prototypes', '--option', 'colour'], 2, 'KEY=VALUE'),
     ],
 )

@@ -282,8 +282,8 @@ class MaterialsProjectSource(Source):
     def _describe_criteria(self) -> str:
         return ', '.join(f'{name}={json.dumps(value)}' for name, value in _plain(self._criteria).items())
 
-    def origin(self) -> Origin:
-        """Say which version of the database was asked for what, and what was found to be unsound."""
+    def notes(self) -> list[str]:
+        """Say how many moduli are unsound, and which materials were not found."""
         messages = []
         n_unsound = sum(self._faults.values())
         if n_unsound:
@@ -294,6 +294,10 @@ class MaterialsProjectSource(Source):
         if missing:
             shown = ', '.join(missing[:20]) + (' ...' if len(missing) > 20 else '')
             messages.append(f'{len(missing)} of the materials asked for were not found: {shown}')
+        return messages
+
+    def origin(self) -> Origin:
+        """Say which version of the database was asked for what, and what was found to be unsound."""
         licence = self.licence
         if self._n_non_commercial:
             licence = f'{licence}; {self._n_non_commercial} materials of GNoME: CC BY-NC 4.0'
@@ -305,7 +309,7 @@ class MaterialsProjectSource(Source):
             citation=self.citation,
             files=list(self._files),
             options={name: value for name, value in options.items() if value is not None},
-            messages=messages,
+            messages=self.notes(),
         )
 
 

@@ -236,6 +236,13 @@ class MatminerSource(Source):
             return Rejection(found.material_id, Reason.MODULI_UNSOUND, detail)
         return Crystal(found.material_id, found.lattice, found.atomic_numbers, found.frac_coords, properties)
 
+    def notes(self) -> list[str]:
+        """Say how many moduli are unsound."""
+        if not self._faults:
+            return []
+        done = 'their crystals are rejected' if self._elasticity == 'only' else 'the crystals are kept without'
+        return [f'moduli of {self._faults.total()} crystals are unsound, {done}: {describe_faults(self._faults)}']
+
     def origin(self) -> Origin:
         """Return the checksums of the files, and version, licence and citation where the datasets are known."""
         names = self._names or [_stem(path) for path in self._files]
@@ -246,10 +253,6 @@ class MatminerSource(Source):
             licence = 'MIT (crystals and moduli of the Materials Project: CC BY 4.0)'
         elif all(name in KNOWN_COLUMNS for name in names):
             licence = 'CC BY 4.0 (Materials Project)'
-        messages = list(self._messages)
-        if n_unsound := sum(self._faults.values()):
-            done = 'their crystals are rejected' if self._elasticity == 'only' else 'the crystals are kept without'
-            messages.append(f'moduli of {n_unsound} crystals are unsound, {done}: {describe_faults(self._faults)}')
         options = {
             'dataset': self._names or None,
             'columns': self._columns,
@@ -262,7 +265,7 @@ class MatminerSource(Source):
             citation='; '.join([str(self.citation), *dict.fromkeys(map(reference_of, self._names))]),
             files=[describe_file(path) for path in files],
             options={name: value for name, value in options.items() if value is not None},
-            messages=messages,
+            messages=[*self._messages, *self.notes()],
         )
 
 
