@@ -455,6 +455,8 @@ def _members(node: WorkChainNode) -> dict[str, WorkChainNode]:
 def recorded(prediction_set: PredictionSetData) -> list[int]:
     """Return the pks of the records of a prediction set, or of one of equal content, in the order of its rows.
 
+    Those of predictions that were taken as they were from an earlier set are that set's.
+
     Empty where it was not recorded. Recording is all or nothing, so what is found is complete.
     """
     query = QueryBuilder()
@@ -465,7 +467,14 @@ def recorded(prediction_set: PredictionSetData) -> list[int]:
     for process, record in query.iterall():
         by_process.setdefault(process, []).append(record)
     complete = [records for _, records in sorted(by_process.items()) if len(records) == prediction_set.n_predicted]
-    return sorted(complete[0]) if complete else []
+    if complete:
+        return sorted(complete[0])
+    earlier = prediction_set.taken_from()
+    pks = [] if earlier is None else recorded(earlier)
+    if earlier is None or not pks:
+        return []
+    pk_of = dict(zip(earlier.get_table(['material_id']).column('material_id').to_pylist(), pks, strict=True))
+    return [pk_of[name] for name in prediction_set.get_table(['material_id']).column('material_id').to_pylist()]
 
 
 def members(group_class: type[Group], label: str) -> list[int]:

@@ -9,6 +9,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
+from aiida_cgcnn_elastic.workflows.known import take_known
+
 __all__ = ('count_crystals', 'counts_differ')
 
 
@@ -42,6 +45,7 @@ def count_crystals(ranking: orm.Dict | None = None, choice: orm.Dict | None = No
         'n_excluded': sum(excluded.values()),
         'excluded_by_reason': dict(excluded),
         'n_predicted': sum(node.base.attributes.get('n_predicted') for node in predictions),
+        'n_taken': sum(node.base.attributes.get('n_predicted') for node in predictions if _is_taken(node)),
         'n_not_predicted': n_crystals - n_attempted,
     }
     if choice is not None:
@@ -51,6 +55,11 @@ def count_crystals(ranking: orm.Dict | None = None, choice: orm.Dict | None = No
         counts['failed_by_reason'] = ranking['failed']
         counts['kept_unknown'] = ranking['kept_unknown']
     return {'summary': orm.Dict(counts)}
+
+
+def _is_taken(predictions: PredictionSetData) -> bool:
+    """Return whether predictions were taken from earlier ones."""
+    return predictions.creator is not None and predictions.creator.process_label == take_known.__name__
 
 
 def _count_refined(choice: orm.Dict, refined: Iterable[Any]) -> dict[str, Any]:

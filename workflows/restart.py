@@ -20,6 +20,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic.calculations.base import EXIT_CODE_TO_CONTINUE
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.workflows.cleaning import clean_work_folders
 from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
 
 __all__ = ('RestartWorkChain',)
@@ -84,6 +85,16 @@ class RestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
             if name in outputs and name not in self.outputs:
                 self.out(name, outputs[name])
         return outputs
+
+    def on_terminated(self) -> None:
+        """Clean the work folders, if asked: those of the jobs that were run, not those of cached ones.
+
+        AiiDA's own way, which this replaces, cleans the folder that a cached job shares with the one it was taken from.
+        """
+        super(BaseRestartWorkChain, self).on_terminated()
+        if self.inputs.clean_workdir:
+            cleaned = clean_work_folders(self.node)
+            self.report(f'cleaned the work folders of the jobs {", ".join(map(str, cleaned)) or "(none)"}')
 
     def setup(self) -> None:
         """Take the inputs of the first job from those of the work chain."""

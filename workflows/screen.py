@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.common.links import LinkType
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
@@ -20,8 +21,10 @@ from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 from aiida_cgcnn_elastic.groups import CandidatesGroup, FirstStageGroup, PredictionsGroup
 from aiida_cgcnn_elastic.storage import add_to_group, finish_interrupted, replace_members
 from aiida_cgcnn_elastic.workflows.children import find_started
+from aiida_cgcnn_elastic.workflows.cleaning import clean_work_folders
 from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
 from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
+from aiida_cgcnn_elastic.workflows.known import find_known, take_known
 from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
 from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
@@ -33,6 +36,7 @@ __all__ = ('ScreenWorkChain',)
 
 TARGETS = {'log10_k_vrh', 'log10_g_vrh'}
 FLAGGED_BY = 'flagged_by'
+TAKEN_BY = 'taken_by'
 
 
 class Stage(NamedTuple):
@@ -198,6 +202,14 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             serializer=orm.to_aiida_type,
             validator=validate_label,
             help='Label of the groups of predictions and candidates; it belongs to these inputs from then on.',
+        )
+        spec.input(
+            'reuse',
+            valid_type=orm.Bool,
+            default=lambda: orm.Bool(True),
+            serializer=orm.to_aiida_type,
+            help='Take predictions of crystals of the same id and structure by the same models from earlier jobs, and '
+            'predict only the others.',
         )
         spec.input(
             'clean_workdir',
@@ -403,6 +415,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         builder.shard_size = orm.Int(inputs['shard_size'])
         builder.max_concurrent = orm.Int(inputs['max_concurrent'])
         builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
+        builder.reuse = orm.Bool(inputs['reuse'])
         builder.shard.max_iterations = orm.Int(shard['max_iterations'])
         builder.shard.predict.code = orm.load_code(code) if isinstance(code, str) else code
         builder.shard.predict.parameters = orm.Dict(shard['predict']['parameters'])
@@ -461,26 +474,81 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
     def plan_shards(self) -> ExitCode | None:
         """Cut the sets into shards."""
+        from aiida_cgcnn_elastic.screening import Criteria
+
         self.ctx.update({FIRST: AttributeDict(), REFINED: AttributeDict(), 'chosen': AttributeDict(), 'choice': None})
+        self.ctx.new = {FIRST: {}, REFINED: {}}
+        criteria = Criteria.from_dict(self.inputs.criteria.get_dict())
+        self.ctx.filters = orm.Dict(criteria.filters().to_dict())
         self._begin_stage(FIRST, self.ctx.crystals, self.inputs.shard_size.value)
         if not self.ctx.shards:
             return self.exit_codes.ERROR_NO_CRYSTALS
-
-        from aiida_cgcnn_elastic.screening import Criteria
-
-        criteria = Criteria.from_dict(self.inputs.criteria.get_dict())
-        self.ctx.filters = orm.Dict(criteria.filters().to_dict())
         n_crystals = sum(node.n_crystals for node in self.ctx.crystals.values())
         self.report(f'{n_crystals} crystals in {len(self.ctx.shards)} shards')
         return None
 
     def _begin_stage(self, stage: str, crystals: Mapping[str, CrystalSetData], size: int) -> None:
-        """Cut the sets into the shards of a stage."""
+        """Cut the sets into the shards of a stage; what was predicted before are shards that need no job."""
         self.ctx.stage = stage
-        self.ctx.shards = plan_shards(crystals, size)
+        taken: list[dict[str, Any]] = []
+        to_predict: dict[str, CrystalSetData] = {}
+        for key, node in sorted(crystals.items()):
+            outputs = self._take_known(key, node) if self.inputs.reuse else None
+            if outputs is None:
+                to_predict[key] = node
+                continue
+            sets = {f'{key}_known_{number}': one for number, one in sorted(outputs.get('known', {}).items())}
+            if 'updated' in outputs:
+                sets[f'{key}_updated'] = outputs['updated']
+            self.ctx[stage].update(sets)
+            taken += [{'name': name, 'key': key, 'rows': None} for name in sets]
+            if 'new' in outputs:
+                to_predict[key] = self.ctx.new[stage][f'{key}_new'] = outputs['new']
+        self.ctx.to_predict = to_predict
+        self.ctx.shards = taken + plan_shards(to_predict, size)
         self.ctx.n_done = 0
         self.ctx.failed = []
         self.ctx.children = AttributeDict()
+
+    def _take_known(self, key: str, crystals: CrystalSetData) -> Mapping[str, Any] | None:
+        """Return what of a set was predicted before and what is new, None where all is.
+
+        This is decided once for a label, so that a screening that is continued finds what it has done itself.
+        """
+        stage = self.ctx.stage
+        group = orm.load_group(self.ctx.group_pk)
+        decided = group.base.extras.get(TAKEN_BY, {})
+        name = f'{stage}.{key}'
+        if decided.get(name, {}).get('crystals') != crystals.content_sha256:
+            models = self.inputs.models if stage == FIRST else self.inputs.refine.models
+            process = self._run_take_known(key, crystals, models)
+            decided[name] = {'crystals': crystals.content_sha256, 'process': None if process is None else process.uuid}
+            group.base.extras.set(TAKEN_BY, decided)
+        uuid = decided[name]['process']
+        return None if uuid is None else _outputs_of(orm.load_node(uuid))
+
+    def _run_take_known(
+        self, key: str, crystals: CrystalSetData, models: Mapping[str, ElasticModelData]
+    ) -> orm.CalcFunctionNode | None:
+        """Part a set into what was predicted before and what is new, unless all is."""
+        predict = self.exposed_inputs(STAGES[self.ctx.stage].work_chain, STAGES[self.ctx.stage].inputs).predict
+        known = find_known(crystals, models, predict.parameters.get_dict() if 'parameters' in predict else {})
+        if not known:
+            return None
+        keys = [f'{number:04d}' for number in range(len(known))]
+        _, process = take_known.run_get_node(
+            crystals=crystals,
+            criteria=self.ctx.filters if self.ctx.stage == FIRST else no_filters(),
+            models=dict(models),
+            predictions=dict(zip(keys, known, strict=True)),
+            earlier={number: node.creator.inputs.crystals for number, node in zip(keys, known, strict=True)},
+            metadata={'call_link_label': f'take_known_{STAGES[self.ctx.stage].prefix}{key}'},
+        )
+        if not process.is_finished_ok:
+            raise RuntimeError(f'what was predicted before could not be taken, see process {process.pk}')
+        n_new = process.outputs.new.n_crystals if 'new' in process.outputs else 0
+        self.report(f'set {key!r}: {n_new} of {crystals.n_crystals} crystals are to be predicted, the others are known')
+        return process
 
     def shards_are_left(self) -> bool:
         """Return whether there are shards that were not tried."""
@@ -493,7 +561,9 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
     def predict_shards(self) -> ToContext:
         """Start the prediction of the next shards."""
-        return ToContext(**{f'children.{shard["name"]}': self._child(shard) for shard in self._wave})
+        return ToContext(
+            **{f'children.{shard["name"]}': self._child(shard) for shard in self._wave if shard['rows'] is not None}
+        )
 
     def _child(self, shard: dict[str, Any]) -> orm.WorkChainNode:
         """Return the work chain that predicts a shard, started now unless it was started already."""
@@ -505,12 +575,11 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
 
         inputs = self.exposed_inputs(stage.work_chain, stage.inputs)
         inputs.metadata = {'call_link_label': link_label}
+        crystals = self.ctx.to_predict[shard['key']]
         if self.ctx.stage == FIRST:
-            crystals = self.ctx.crystals[shard['key']]
             inputs.predict.models = self.inputs.models
             inputs.predict.criteria = self.ctx.filters
         else:
-            crystals = self.ctx.chosen[shard['key']]
             inputs.predict.models = self.inputs.refine.models
         inputs.predict.crystals = crystals
         if shard['rows'] != [0, crystals.n_crystals]:
@@ -522,6 +591,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
     def inspect_shards(self) -> None:
         """Keep the predictions of the shards that finished, and note those that failed."""
         for shard in self._wave:
+            if shard['rows'] is None:
+                continue
             node = self.ctx.children[shard['name']]
             if node.is_finished_ok:
                 self.ctx[self.ctx.stage][shard['name']] = node.outputs.predictions
@@ -553,8 +624,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
                     reason=f'{predictions.n_predicted} predictions in shard {name}, but {len(pks)} records'
                 )
             self._add_to_groups(pks)
-            if self.inputs.clean_workdir:
-                self._clean(self.ctx.children[name])
+            if self.inputs.clean_workdir and shard['rows'] is not None:
+                clean_work_folders(self.ctx.children[name])
 
         self.ctx.n_done += len(self._wave)
         return None
@@ -576,17 +647,6 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         caller = process.caller
         if caller is None or caller.pk == self.node.pk or caller.is_terminated:
             finish_interrupted(process)
-
-    def _clean(self, child: orm.WorkChainNode) -> None:
-        """Clean the work folders of the jobs of a shard that were run for it."""
-        for node in child.called_descendants:
-            # A job that a killed daemon has made but never begun has no folder.
-            if (
-                isinstance(node, orm.CalcJobNode)
-                and 'remote_folder' in node.outputs
-                and not node.base.caching.is_created_from_cache
-            ):
-                node.outputs.remote_folder._clean()
 
     def should_refine(self) -> bool:
         """Return whether there is a second stage and the first is complete."""
@@ -627,7 +687,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             _, process = flag_candidates.run_get_node(
                 criteria=self.inputs.criteria,
                 label=self.inputs.label,
-                **self._found(),
+                **self._found(with_new=True),
                 metadata={'call_link_label': 'flag_candidates'},
             )
             if not process.is_finished_ok:
@@ -636,11 +696,18 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         self.ctx.ranking = process.outputs.ranking
         return None
 
-    def _found(self) -> dict[str, Any]:
-        """Return all crystals and predictions as inputs of a calcfunction."""
+    def _found(self, *, with_new: bool = False) -> dict[str, Any]:
+        """Return all crystals and predictions as inputs of a calcfunction.
+
+        ``with_new`` also gives the sets of those crystals that were new, which jobs have predicted.
+        """
         found = {'crystals': dict(self.ctx.crystals), FIRST: dict(self.ctx[FIRST])}
         if self.ctx.choice is not None:
             found |= {'choice': self.ctx.choice, 'chosen': dict(self.ctx.chosen), REFINED: dict(self.ctx[REFINED])}
+        if with_new:
+            found['crystals'] |= self.ctx.new[FIRST]
+            if self.ctx.choice is not None:
+                found['chosen'] |= self.ctx.new[REFINED]
         return {name: value for name, value in found.items() if value}
 
     def _flagged_before(self, group: PredictionsGroup) -> orm.CalcFunctionNode | None:
@@ -694,6 +761,25 @@ def _settings(inputs: Mapping[str, Any]) -> dict[str, Any]:
         'shard_size': inputs['shard_size'].value,
         'parameters': predict['parameters'].get_dict() if 'parameters' in predict else {},
     }
+
+
+def no_filters() -> orm.Dict:
+    """Return criteria that exclude nothing."""
+    from aiida_cgcnn_elastic.screening import Criteria
+
+    return orm.Dict(Criteria().to_dict())
+
+
+def _outputs_of(process: orm.CalcFunctionNode) -> dict[str, Any]:
+    """Return the outputs of a process, those of a namespace as dictionary."""
+    outputs: dict[str, Any] = {}
+    for link in process.base.links.get_outgoing(link_type=LinkType.CREATE).all():
+        namespace, _, name = link.link_label.partition('__')
+        if name:
+            outputs.setdefault(namespace, {})[name] = link.node
+        else:
+            outputs[namespace] = link.node
+    return outputs
 
 
 def _shipped(name: str) -> ElasticModelData:

@@ -174,8 +174,11 @@ def _find_records(
     records: dict[tuple[int, str], Record] = {}
     for index in set(set_of_chosen):
         ids = [row['material_id'] for row, of in zip(chosen, set_of_chosen, strict=True) if of == index]
+        of = prediction_sets[index]
+        earlier = of.taken_from()
+        sets = of.find_equal() + ([] if earlier is None else earlier.find_equal())
         query = QueryBuilder()
-        query.append(PredictionSetData, filters={'id': {'in': prediction_sets[index].find_equal()}}, tag='set')
+        query.append(PredictionSetData, filters={'id': {'in': sets}}, tag='set')
         query.append(CalcFunctionNode, with_incoming='set', tag='process')
         query.append(
             ElasticPredictionData,

@@ -117,7 +117,8 @@ def counts_text(summary: Mapping[str, Any]) -> str:
     ]
     if summary['n_not_predicted']:
         lines.append(('not predicted', summary['n_not_predicted'], 'in shards that failed'))
-    lines.append(('predicted', summary['n_predicted'], ''))
+    taken = f'{summary["n_taken"]:,} of them by earlier screenings' if summary.get('n_taken') else ''
+    lines.append(('predicted', summary['n_predicted'], taken))
     if 'n_chosen' in summary:
         kept = (
             f'{summary["n_kept"]:,} kept as they were: {_reasons(summary["kept_by_reason"])}'
@@ -343,7 +344,9 @@ def reuse_text(process: ProcessNode) -> str:
     nodes = [process, *getattr(process, 'called_descendants', [])]
     jobs = [node for node in nodes if isinstance(node, orm.CalcJobNode)]
     reused = [node for node in jobs if node.base.caching.is_created_from_cache]
-    if jobs and len(reused) == len(jobs):
+    if not jobs:
+        return 'reused earlier predictions'
+    if len(reused) == len(jobs):
         return 'reused an earlier result'
     if reused:
         return f'reused {len(reused)} of {len(jobs)} jobs'

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from aiida.common.links import LinkType
 from aiida.orm import QueryBuilder
 
 from aiida_cgcnn_elastic.data.packed import Content, PackedData, count_by, parse_parquet
@@ -145,6 +146,16 @@ class PredictionSetData(PackedData):
         )
         wanted = (self.models, self.base.attributes.get('source'))
         return sorted(pk for pk, models, source in query.iterall() if (models, source) == wanted)
+
+    def taken_from(self) -> PredictionSetData | None:
+        """Return the earlier set of which this one is a part that a screening took as it was, None if it is none.
+
+        The records of that set are those of this one, too.
+        """
+        for link in self.base.links.get_incoming(link_type=LinkType.CREATE).all():
+            if link.node.process_label == 'take_known' and link.link_label.startswith('known__'):
+                return link.node.inputs.predictions[link.link_label.removeprefix('known__')]
+        return None
 
     def common_attributes(self) -> dict[str, str | None]:
         """Return what all records of these predictions have: ``model``, ``model_content`` and ``source``."""

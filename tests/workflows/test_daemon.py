@@ -47,3 +47,17 @@ def test_screening_survives_a_killed_daemon(environment):
     assert outcome['work_chain_states'].count('finished') == outcome['n_shards']
     assert set(outcome['work_chain_states']) <= {'finished', 'killed'}
     assert outcome['summary']['n_predicted'] == outcome['n_crystals']
+
+
+def test_screening_is_paused_played_killed_and_continued(environment):
+    done = verdi(environment, 'run', str(DRIVER.with_name('pause_and_kill.py')), timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    # What runs goes on while the screening is paused, and nothing else is started.
+    assert outcome['n_shards_while_paused'] == 2
+    assert outcome['first_state'] == 'killed'
+    assert outcome['states_of_its_shards'] == ['finished', 'finished', 'killed', 'killed']
+    assert outcome['exit_status'] == 0
+    assert outcome['ids'] == sorted(set(outcome['ids']))
+    assert len(outcome['ids']) == outcome['n_crystals'] == outcome['n_predictions']
+    assert outcome['most_side_by_side'] == 2
