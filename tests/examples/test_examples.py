@@ -156,3 +156,26 @@ def test_training_writes_a_model_and_prints_its_errors(environment, tmp_path):
     assert re.search(r'log10_g_vrh +test +\d+ +\d\.\d{4} .* 0\.0981', printed)
     assert re.search(r'log10_k_vrh +test +\d+ +\d\.\d{4} .* 0\.0790', printed)
     assert sorted(path.name for path in output.iterdir()) == ['model.json', 'model.safetensors']
+
+
+def test_training_on_the_materials_project_asks_it_for_moduli(environment, tmp_path):
+    from tests.crystals.materials_project_server import KEY, ROCK_SALT, TOO_SOFT, Api, serving
+
+    # Rock salts, the larger the softer.
+    materials = [
+        (f'mp-{1000 + n}', ('Mg', 'O'), ROCK_SALT, 4.2 + 0.02 * n, (297.0 - 5 * n, 95.0, 156.0 - 3 * n), 4.4, 0.0)
+        for n in range(20)
+    ]
+    with serving(Api((*materials, TOO_SOFT))) as api:
+        asking = {
+            **environment,
+            'MP_API_KEY': KEY,
+            'MP_API_ENDPOINT': api.url,
+            'CGCNN_ELASTIC_CACHE': str(tmp_path / 'cache'),
+        }
+        arguments = ['--option', 'energy_above_hull=[0, 0.1]', '--protocol', 'paper']
+        printed = run(asking, 'verdi', 'run', EXAMPLES / 'train_materials_project.py', *arguments)
+    assert 'Crystals: 20 of the Materials Project, database 2025.02.12.' in printed
+    assert 'moduli of 1 materials are unsound, their crystals are rejected' in printed
+    assert re.search(r'log10_g_vrh test +2 crystals, mean absolute error \d', printed)
+    assert KEY not in printed
