@@ -6,6 +6,7 @@ import functools
 import math
 import re
 import warnings
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -20,6 +21,18 @@ MERGE_DISTANCE = 0.3
 
 OCCUPANCY_TOLERANCE = 1e-3
 
+METRIC_TOLERANCE = 0.05
+"""How far a symmetry operation may change the cell, relative to the longest edge squared; the rest is bad rounding."""
+
+MAX_OPERATIONS = 1024
+"""No space group has more than 192 operations in its usual cell; more than this are a mistake that takes long."""
+
+MAX_IMAGES = 20 * MAX_ATOMS
+"""Symmetry images of sites that are looked at, most of which may meet on special positions."""
+
+MAX_CHARACTERS_FOR_PYMATGEN = 2_000_000
+"""What gemmi cannot parse and is longer is not given to pymatgen, which would take minutes; 10,000 atoms take half."""
+
 _CELL_TAGS = ('length_a', 'length_b', 'length_c', 'angle_alpha', 'angle_beta', 'angle_gamma')
 _OPERATION_TAGS = (
     '_symmetry_equiv_pos_as_xyz',
@@ -32,7 +45,10 @@ _SITE_TAGS = (*_COORDINATE_TAGS, *('_atom_site_' + tag for tag in _OPTIONAL_SITE
 _NAME_TAGS = ('_space_group_name_H-M_alt', '_symmetry_space_group_name_H-M', '_space_group_name_Hall')
 _NUMBER_TAGS = ('_space_group_IT_number', '_symmetry_Int_Tables_number')
 _IDENTITY = 'x,y,z'
+# Of the matrix of a symmetry operation; in a cell that is not too skewed there are only -1, 0 and 1.
+_LARGEST_ENTRY = 8
 _LETTERS = re.compile(r'[A-Za-z]+')
+_TYPE = re.compile(r'([A-Za-z]+)[0-9.+-]*')
 _MISSING = ('', '.', '?')
 
 
@@ -186,13 +202,7 @@ def _sites(block: gemmi.cif.Block) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
     n_sites = len(columns.get('_atom_site_fract_x', ()))
     if n_sites == 0:
         raise _UnusableError(Reason.NO_ATOMS, 'the file lists no atoms with fractional coordinates')
-    if n_sites > MAX_ATOMS:
-        raise _UnusableError(Reason.TOO_MANY_ATOMS, f'{n_sites} sites; at most {MAX_ATOMS} atoms are read')
-    occupancies = columns.get('_atom_site_occupancy', [])
-    for value in set(occupancies):
-        occupancy = 1.0 if value in _MISSING else _number(value)
-        if not abs(occupancy - 1.0) <= OCCUPANCY_TOLERANCE:
-            raise _UnusableError(Reason.DISORDERED, f'a site has the occupancy {value}')
+    _check_occupancies(columns.get('_atom_site_occupancy', []))
     numbers = _numbers_of(columns, n_sites)
     values = []
     for tag in _COORDINATE_TAGS:
@@ -200,10 +210,24 @@ def _sites(block: gemmi.cif.Block) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
             raise _UnusableError(Reason.BAD_COORDINATES, f'the file gives no {tag}')
         values += columns[tag]
     try:
+        if '_' in ''.join(values):
+            raise ValueError('Python would read 1_000 as a number')
         flat = list(map(float, values))
     except ValueError:  # an uncertainty in brackets, or a placeholder
         flat = [_number(value) for value in values]
     return numbers, np.array(flat).reshape(3, n_sites).T.copy()
+
+
+def _check_number_of_sites(n_sites: int) -> None:
+    if n_sites > MAX_ATOMS:
+        raise _UnusableError(Reason.TOO_MANY_ATOMS, f'{n_sites} sites; at most {MAX_ATOMS} atoms are read')
+
+
+def _check_occupancies(values: list[str]) -> None:
+    for value in set(values):
+        occupancy = 1.0 if value in _MISSING else _number(value)
+        if not abs(occupancy - 1.0) <= OCCUPANCY_TOLERANCE:
+            raise _UnusableError(Reason.DISORDERED, f'a site has the occupancy {value[:50]}')
 
 
 def _numbers_of(columns: dict[str, list[str]], n_sites: int) -> npt.NDArray[np.uint8]:
@@ -218,7 +242,7 @@ def _numbers_of(columns: dict[str, list[str]], n_sites: int) -> npt.NDArray[np.u
                 symbol = labels[row]
                 numbers[row] = _element_of_label(symbol)
             if numbers[row] is None:
-                raise _UnusableError(Reason.UNKNOWN_SPECIES, f'{symbol!r} names no element')
+                raise _UnusableError(Reason.UNKNOWN_SPECIES, f'{symbol[:50]!r} names no element')
     return np.array(numbers, dtype=np.uint8)
 
 
@@ -227,6 +251,8 @@ def _site_columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
     column = block.find_loop('_atom_site_fract_x')
     loop = column.get_loop() if column else None
     if loop is not None:
+        # Before a million of them are copied.
+        _check_number_of_sites(loop.length())
         values, width = loop.values, loop.width()
         return {tag: values[place::width] for tag, place in _places_of_columns(tuple(loop.tags))}
     # A single site may be written as pairs of tag and value instead.
@@ -254,14 +280,12 @@ def _operations(
 ) -> list[gemmi.Op] | None:
     """Return the symmetry operations, or None where there is nothing but the identity."""
     for tag in _OPERATION_TAGS:
-        listed = [gemmi.cif.as_string(value) for value in block.find_values(tag)]
+        # Each once, in their order.
+        listed = list(dict.fromkeys(gemmi.cif.as_string(value) for value in block.find_values(tag)))
         if len(listed) == 1 and listed[0].replace(' ', '') == _IDENTITY:
             return None
         if listed:
-            try:
-                return [gemmi.Op(triplet) for triplet in listed]
-            except (ValueError, RuntimeError) as error:
-                raise _UnusableError(Reason.UNREADABLE, f'a symmetry operation cannot be read: {error}') from error
+            return _group(listed, lattice)
     settings = _settings(block)
     if settings is None:
         return None
@@ -279,6 +303,57 @@ def _operations(
     )
 
 
+def _group(triplets: list[str], lattice: npt.NDArray[np.float64]) -> list[gemmi.Op]:
+    """Return symmetry operations, of which it is certain that they are a group and leave the cell as it is.
+
+    A list that was cut off, or belongs to another cell, would make another crystal and nobody would know.
+    """
+    if len(triplets) > MAX_OPERATIONS:
+        raise _UnusableError(
+            Reason.UNREADABLE, f'{len(triplets)} symmetry operations; at most {MAX_OPERATIONS} are read'
+        )
+    try:
+        operations = [gemmi.Op(triplet) for triplet in triplets]
+        rotations = np.array([operation.rot for operation in operations]) / gemmi.Op.DEN
+        metric = lattice @ lattice.T
+        strain = np.abs(rotations.transpose(0, 2, 1) @ metric @ rotations - metric).max(axis=(1, 2)) / metric.max()
+        if not (strain <= METRIC_TOLERANCE).all():
+            odd = triplets[int((~(strain <= METRIC_TOLERANCE)).argmax())]
+            raise _UnusableError(Reason.UNREADABLE, f'the symmetry operation {odd[:100]!r} is none of this cell')
+    except (ValueError, RuntimeError) as error:
+        raise _UnusableError(Reason.UNREADABLE, f'a symmetry operation cannot be read: {str(error)[:200]}') from error
+    if not _is_group(operations):
+        raise _UnusableError(
+            Reason.UNREADABLE, f'the {len(operations)} symmetry operations are no group: some are missing or wrong'
+        )
+    return operations
+
+
+def _is_group(operations: list[gemmi.Op]) -> bool:
+    """Say whether the product of any two symmetry operations is one of them, up to translations of the lattice."""
+    unit = gemmi.Op.DEN
+    rotations, rest = np.divmod(np.array([operation.rot for operation in operations], dtype=np.int64), unit)
+    shifts = np.array([operation.tran for operation in operations], dtype=np.int64)
+    if rest.any() or np.abs(rotations).max() > _LARGEST_ENTRY:
+        return False
+    codes = np.unique(_codes(rotations, shifts % unit))
+    for rotation, shift in zip(rotations, shifts, strict=True):
+        products = _codes(rotation @ rotations, (shifts @ rotation.T + shift) % unit)
+        # As many different products as there are operations, all of them among these: then the identity is, too.
+        if not np.isin(products, codes).all():
+            return False
+    return True
+
+
+def _codes(rotations: npt.NDArray[np.int64], shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return one number for each operation, different for different ones; rotations outside of the range have none."""
+    base = 2 * _LARGEST_ENTRY + 1
+    digits = (rotations + _LARGEST_ENTRY).reshape(-1, 9)
+    inside = ((digits >= 0) & (digits < base)).all(axis=1)
+    codes = digits @ base ** np.arange(9) * gemmi.Op.DEN**3 + shifts @ gemmi.Op.DEN ** np.arange(3)
+    return np.where(inside, codes, -1)
+
+
 def _settings(block: gemmi.cif.Block) -> list[gemmi.SpaceGroup] | None:
     """Return the settings that a space group's name or number can mean, or None for P1 or none given."""
     hall = _first_string(block, ('_space_group_name_Hall', '_symmetry_space_group_name_Hall'))
@@ -293,7 +368,8 @@ def _settings(block: gemmi.cif.Block) -> list[gemmi.SpaceGroup] | None:
         group = gemmi.find_spacegroup_by_name(name, alpha, gamma)
         found = [] if group is None else [group] if ':' in name else _origin_choices(group)
     elif number is not None:
-        group = gemmi.find_spacegroup_by_number(int(number)) if number.isdecimal() else None
+        known_number = _whole_number(number)
+        group = None if known_number is None else gemmi.find_spacegroup_by_number(known_number)
         found = [] if group is None else _origin_choices(group)
     else:
         return None
@@ -302,7 +378,7 @@ def _settings(block: gemmi.cif.Block) -> list[gemmi.SpaceGroup] | None:
         raise _UnusableError(
             Reason.UNREADABLE, f'no symmetry operations are listed, and space group {given!r} is unknown'
         )
-    if number is not None and number.isdecimal() and int(number) != found[0].number:
+    if number is not None and _whole_number(number) not in (None, found[0].number):
         raise _UnusableError(
             Reason.UNREADABLE,
             f'no symmetry operations are listed, and the space group is given as {given!r} and as number {number}',
@@ -336,15 +412,22 @@ def _atoms_by_formula(block: gemmi.cif.Block) -> dict[int, int] | None:
     """Return the numbers of atoms in the cell by atomic number that the file's formula tells, where it tells."""
     formula = _first_string(block, ('_chemical_formula_sum',))
     units = _first_string(block, ('_cell_formula_units_Z',))
-    if formula is None or units is None or not units.isdecimal():
+    n_units = None if units is None else _whole_number(units)
+    if formula is None or n_units is None:
         return None
     counts: dict[int, int] = {}
     for symbol, amount in re.findall(r'([A-Z][a-z]?)([0-9.]*)', formula):
         number = _element_of_type(symbol)
-        if number is None:
+        n_atoms = _number(amount or '1') * n_units
+        if number is None or not n_atoms <= MAX_ATOMS:
             return None
-        counts[number] = counts.get(number, 0) + round(float(amount or 1) * int(units))
+        counts[number] = counts.get(number, 0) + round(n_atoms)
     return counts
+
+
+def _whole_number(text: str) -> int | None:
+    """Return a whole number of a size that occurs, None for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else None
 
 
 def _count(numbers: npt.NDArray[np.uint8]) -> dict[int, int]:
@@ -359,6 +442,10 @@ def _expanded(
     operations: list[gemmi.Op],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Apply symmetry operations to every site, merging images of a site that are the same atom."""
+    if len(numbers) * len(operations) > MAX_IMAGES:
+        raise _UnusableError(
+            Reason.TOO_MANY_ATOMS, f'{len(operations)} symmetry operations on {len(numbers)} sites make too many images'
+        )
     rotations = np.array([operation.rot for operation in operations]) / gemmi.Op.DEN
     shifts = np.array([operation.tran for operation in operations]) / gemmi.Op.DEN
     all_numbers: list[int] = []
@@ -387,10 +474,10 @@ def _number(value: str) -> float:
 @functools.lru_cache(maxsize=4096)
 def _element_of_type(symbol: str) -> int | None:
     """Return the atomic number of a type symbol such as ``Fe``, ``Fe3+`` or ``D``."""
-    letters = _LETTERS.match(symbol.strip('\'" '))
-    if letters is None:
+    found = _TYPE.fullmatch(symbol.strip('\'" '))
+    if found is None:
         return None
-    name = letters.group().capitalize()
+    name = found[1].capitalize()
     return 1 if name in ('D', 'T') else ATOMIC_NUMBERS.get(name)
 
 
@@ -398,7 +485,8 @@ def _element_of_type(symbol: str) -> int | None:
 def _element_of_label(label: str) -> int | None:
     """Return the atomic number of a label such as ``Fe1`` or ``O2A``; ``OH1`` and ``Wat`` are no elements."""
     letters = _LETTERS.match(label.strip('\'" '))
-    if letters is None:
+    # What is separated like this shares a site.
+    if letters is None or any(mark in label for mark in ',/:;'):
         return None
     name = letters.group()
     return 1 if name in ('D', 'T') else ATOMIC_NUMBERS.get(name)
@@ -410,6 +498,13 @@ def _read_with_pymatgen(
     """Read a file that gemmi cannot parse; pymatgen forgives more, such as loops of the wrong length."""
     from pymatgen.io.cif import CifParser
 
+    if len(text) > MAX_CHARACTERS_FOR_PYMATGEN:
+        raise _UnusableError(Reason.UNREADABLE, f'gemmi: {why_not_gemmi}; the file is too long to try pymatgen')
+    if 'duplicate' in why_not_gemmi:
+        # pymatgen would read the last of them, or mix up columns.
+        raise _UnusableError(Reason.UNREADABLE, f'gemmi: {why_not_gemmi}')
+    # pymatgen would leave out what is no ASCII, and read 5.?4 as 5.4.
+    text = text.encode('ascii', errors='replace').decode()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # what matters among them is checked below
         try:
@@ -424,6 +519,10 @@ def _read_with_pymatgen(
     if not any(tag in blocks[0] for tag in _OPERATION_TAGS) and not _says_p1(blocks[0]):
         raise _UnusableError(Reason.UNREADABLE, f'gemmi: {why_not_gemmi}; no symmetry operations are listed')
     structure = structures[0]
+    _check_sites(blocks[0])
+    listed = next((blocks[0][tag] for tag in _OPERATION_TAGS if tag in blocks[0]), None)
+    if listed is not None:
+        _group([listed] if isinstance(listed, str) else list(dict.fromkeys(listed)), np.array(structure.lattice.matrix))
     if not structure.is_ordered:
         raise _UnusableError(Reason.DISORDERED, 'a site is partly occupied or shared')
     numbers = []
@@ -433,6 +532,13 @@ def _read_with_pymatgen(
             raise _UnusableError(Reason.UNKNOWN_SPECIES, f'{species.symbol!r} names no element')
         numbers.append(number)
     return np.array(structure.lattice.matrix), np.array(numbers, dtype=np.uint8), np.array(structure.frac_coords)
+
+
+def _check_sites(data: dict[str, Any]) -> None:
+    """Raise where pymatgen leaves out a site without a word: one of no element, or of no occupancy."""
+    columns = {tag: [values] if isinstance(values, str) else values for tag, values in data.items()}
+    _check_occupancies(columns.get('_atom_site_occupancy', []))
+    _numbers_of(columns, len(columns['_atom_site_fract_x']))
 
 
 def _says_p1(data: dict[str, object]) -> bool:

@@ -125,14 +125,20 @@ def _parse_one(member: Member, material_id: str, content: bytes | MemberError) -
         return Rejection(material_id, Reason.UNREADABLE, str(content))
     if content.isspace() or not content:
         return Rejection(material_id, Reason.UNREADABLE, 'the file is empty')
-    # Imported here, so that naming a source does not load a parser.
-    if is_cif(member.file_name):
-        from aiida_cgcnn_elastic.crystals.cif import parse_cif
+    try:
+        # Imported here, so that naming a source does not load a parser.
+        if is_cif(member.file_name):
+            from aiida_cgcnn_elastic.crystals.cif import parse_cif
 
-        return parse_cif(content, material_id)
-    from aiida_cgcnn_elastic.crystals.poscar import parse_poscar
+            return parse_cif(content, material_id)
+        from aiida_cgcnn_elastic.crystals.poscar import parse_poscar
 
-    return parse_poscar(content, material_id)
+        return parse_poscar(content, material_id)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # One file that nobody thought of must not stop half a million others, nor vanish among them.
+        return Rejection(material_id, Reason.UNREADABLE, f'unforeseen {type(error).__name__}: {str(error)[:500]}')
 
 
 def _collect_garbage_seldom() -> None:
