@@ -603,7 +603,8 @@ def _group(group_class: type[Group], screening: str | Group) -> Group:
     renamed = [name for name in groups if re.fullmatch(re.escape(label) + r' \(Imported #\d+\)', name)]
     if len(renamed) == 1:
         return groups[renamed[0]]
-    raise ValueError(f'there is no screening {label!r}; there are {sorted(groups)}')
+    kind = 'screening with a second stage' if group_class is FirstStageGroup else 'screening'
+    raise ValueError(f'there is no {kind} {label!r}; there are {sorted(groups)}')
 
 
 def _conditions(

@@ -108,6 +108,8 @@ def test_best_predictions_are_one_a_crystal_and_both_stages_are_found(finished):
     assert (screening['n_predictions'], screening['n_refined']) == (10, len(chosen) - 1)
     with pytest.raises(ValueError, match='name it'):
         query.predictions(first_stage=True)
+    with pytest.raises(ValueError, match="no screening with a second stage 'one'"):
+        query.predictions(screening='one', first_stage=True)
 
 
 def test_refined_values_decide_what_is_a_candidate(finished):
