@@ -34,6 +34,10 @@ class Criteria:
         A key of `elasticity.LAWS`; candidates are ranked by it too.
     allowed_elements, forbidden_elements : tuple of str, optional
         A crystal may contain only, or none of, these elements.
+    required_elements : tuple of str, optional
+        A crystal must contain all of these.
+    min_elements, max_elements : int, optional
+        Number of different elements, ends included: 2 and 2 for binary crystals.
     no_radioactive : bool
         Whether crystals with Tc, Pm or an element from Po on are left out.
     min_band_gap, max_band_gap : float, optional
@@ -62,6 +66,9 @@ class Criteria:
     hardness_law: str = 'chen'
     allowed_elements: tuple[str, ...] | None = None
     forbidden_elements: tuple[str, ...] | None = None
+    required_elements: tuple[str, ...] | None = None
+    min_elements: int | None = None
+    max_elements: int | None = None
     no_radioactive: bool = False
     min_band_gap: float | None = None
     max_band_gap: float | None = None
@@ -132,13 +139,25 @@ class Criteria:
         return any(value is not None for value in (self.min_log10_k_vrh, self.min_log10_g_vrh, self.min_hardness))
 
     def _check_that_something_can_pass(self) -> None:
-        for low, high in (('min_band_gap', 'max_band_gap'), ('min_atoms', 'max_atoms')):
+        for low, high in _WINDOWS:
             least, most = getattr(self, low), getattr(self, high)
             if least is not None and most is not None and least > most:
                 raise CriteriaError(f'{low} ({least}) is larger than {high} ({most}): nothing lies in that window')
         if self.max_band_gap is not None and self.max_band_gap < 0:
             raise CriteriaError(f'max_band_gap ({self.max_band_gap} eV) is negative: no crystal has such a gap')
+        self._check_elements()
+
+    def _check_elements(self) -> None:
+        required = set(self.required_elements or ())
+        if self.max_elements is not None and len(required) > self.max_elements:
+            raise CriteriaError(f'{len(required)} required elements and max_elements of {self.max_elements}')
+        if impossible := sorted(required & set(self.forbidden_elements or ())):
+            raise CriteriaError(f'elements both required and forbidden: {_listed(impossible)}')
+        if self.no_radioactive and required & RADIOACTIVE:
+            raise CriteriaError(f'required, but radioactive: {_listed(sorted(required & RADIOACTIVE))}')
         if self.allowed_elements is not None:
+            if absent := sorted(required - set(self.allowed_elements)):
+                raise CriteriaError(f'elements required but not allowed: {_listed(absent)}')
             both = sorted(set(self.allowed_elements) & set(self.forbidden_elements or ()))
             if both:
                 raise CriteriaError(f'elements both allowed and forbidden: {_listed(both)}')
@@ -149,6 +168,9 @@ class Criteria:
 FILTER_KEYS: tuple[str, ...] = (
     'allowed_elements',
     'forbidden_elements',
+    'required_elements',
+    'min_elements',
+    'max_elements',
     'no_radioactive',
     'min_band_gap',
     'max_band_gap',
@@ -182,6 +204,11 @@ PRESETS: dict[str, Criteria] = {
 }
 """Criteria to start from, by name."""
 
+_WINDOWS = (
+    ('min_band_gap', 'max_band_gap'),
+    ('min_atoms', 'max_atoms'),
+    ('min_elements', 'max_elements'),
+)
 _KEEP_OR_DROP = ('keep', 'drop')
 _ONCE_OR_ALL = ('once', 'all')
 _LOG10_BOUNDS = (-3.0, 4.0)
@@ -210,9 +237,9 @@ def _checked(key: str, value: Any) -> Any:
         return _one_of(key, value, tuple(LAWS))
     if value is None:
         return None
-    if key in ('allowed_elements', 'forbidden_elements'):
+    if key in ('allowed_elements', 'forbidden_elements', 'required_elements'):
         return _symbols(key, value)
-    if key in ('min_atoms', 'max_atoms', 'max_candidates'):
+    if key in ('min_atoms', 'max_atoms', 'min_elements', 'max_elements', 'max_candidates'):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise CriteriaError(f'{key} must be a whole number of at least 1, or null, not {value!r}')
         return value

@@ -20,8 +20,9 @@ Mask = NDArray[np.bool_]
 def exclusions(columns: Columns, criteria: Criteria) -> NDArray[np.object_]:
     """Return for each crystal why it is left out, or `None` if it is kept.
 
-    A crystal gets the first reason that applies, in this order: number of atoms, radioactive, forbidden and not allowed
-    elements, band gap (unknown, too small, too large), energy above hull (unknown, too high).
+    A crystal gets the first reason that applies, in this order: number of atoms; radioactive, forbidden, not allowed
+    and absent required elements, number of elements; band gap (unknown, too small, too large); energy above hull
+    (unknown, too high).
 
     Parameters
     ----------
@@ -91,15 +92,26 @@ def _rules(columns: Columns, criteria: Criteria) -> Iterator[tuple[str, Mask]]:
 
 
 def _element_rules(columns: Columns, criteria: Criteria) -> Iterator[tuple[str, Mask]]:
-    if not criteria.no_radioactive and not criteria.forbidden_elements and criteria.allowed_elements is None:
+    asked = (criteria.allowed_elements, criteria.required_elements, criteria.min_elements, criteria.max_elements)
+    if not criteria.no_radioactive and not criteria.forbidden_elements and all(value is None for value in asked):
         return
-    contains = _containment(required(arrow_column(columns, 'elements'), 'elements', 'a criterion on elements'))
+    elements = required(arrow_column(columns, 'elements'), 'elements', 'a criterion on elements')
+    contains = _containment(elements)
     if criteria.no_radioactive:
         yield reasons.RADIOACTIVE_ELEMENT, contains(RADIOACTIVE)
     if criteria.forbidden_elements:
         yield reasons.FORBIDDEN_ELEMENT, contains(criteria.forbidden_elements)
     if criteria.allowed_elements is not None:
         yield reasons.ELEMENT_NOT_ALLOWED, ~contains(criteria.allowed_elements, every=True)
+    for symbol in criteria.required_elements or ():
+        yield reasons.REQUIRED_ELEMENT_ABSENT, ~contains([symbol])
+    if (criteria.min_elements is None and criteria.max_elements is None) or len(elements) == 0:
+        return
+    n_elements = pc.list_value_length(elements).to_numpy(zero_copy_only=False)
+    if criteria.min_elements is not None:
+        yield reasons.TOO_FEW_ELEMENTS, n_elements < criteria.min_elements
+    if criteria.max_elements is not None:
+        yield reasons.TOO_MANY_ELEMENTS, n_elements > criteria.max_elements
 
 
 def _containment(elements: pa.Array) -> Callable[..., Mask]:

@@ -9,6 +9,9 @@ TOO_MANY_ATOMS = 'too_many_atoms'
 RADIOACTIVE_ELEMENT = 'radioactive_element'
 FORBIDDEN_ELEMENT = 'forbidden_element'
 ELEMENT_NOT_ALLOWED = 'element_not_allowed'
+REQUIRED_ELEMENT_ABSENT = 'required_element_absent'
+TOO_FEW_ELEMENTS = 'too_few_elements'
+TOO_MANY_ELEMENTS = 'too_many_elements'
 BAND_GAP_UNKNOWN = 'band_gap_unknown'
 BAND_GAP_TOO_SMALL = 'band_gap_too_small'
 BAND_GAP_TOO_LARGE = 'band_gap_too_large'
@@ -32,6 +35,9 @@ _TEXTS = {
     RADIOACTIVE_ELEMENT: 'contains a radioactive element',
     FORBIDDEN_ELEMENT: 'contains a forbidden element',
     ELEMENT_NOT_ALLOWED: 'contains an element that is not among the allowed ones',
+    REQUIRED_ELEMENT_ABSENT: 'lacks an element that is required',
+    TOO_FEW_ELEMENTS: 'fewer than {min_elements} different elements',
+    TOO_MANY_ELEMENTS: 'more than {max_elements} different elements',
     BAND_GAP_UNKNOWN: 'the band gap is not known',
     BAND_GAP_TOO_SMALL: 'band gap below {min_band_gap} eV',
     BAND_GAP_TOO_LARGE: 'band gap above {max_band_gap} eV',

@@ -93,3 +93,20 @@ def test_errors_name_the_culprit_and_what_is_allowed(values: dict, named: list[s
 def test_a_list_is_no_criteria() -> None:
     with pytest.raises(CriteriaError, match='dictionary'):
         Criteria.from_dict([('min_hardness', 20)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'required_elements': ['B', 'C', 'N'], 'max_elements': 2}, '3 required elements and max_elements of 2'),
+        ({'required_elements': ['B'], 'forbidden_elements': ['B']}, 'both required and forbidden: B'),
+        ({'required_elements': ['B'], 'allowed_elements': ['C']}, 'required but not allowed: B'),
+        ({'required_elements': ['U']}, 'required, but radioactive: U'),
+        ({'min_elements': 3, 'max_elements': 2}, 'nothing lies in that window'),
+        ({'max_elements': 0}, 'whole number of at least 1'),
+        ({'required_elements': ['Zz']}, 'not among the elements'),
+    ],
+)
+def test_compositions_that_no_crystal_has(values, message):
+    with pytest.raises(CriteriaError, match=message):
+        Criteria.from_dict(values)

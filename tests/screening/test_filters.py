@@ -45,6 +45,16 @@ def test_elements() -> None:
     assert excluded(allowed_elements=['C', 'B', 'N']) == [None, None, outside, outside, outside]
 
 
+def test_required_elements_and_how_many() -> None:
+    absent = 'required_element_absent'
+    assert excluded(required_elements=['C']) == [None, absent, absent, absent, None]
+    assert excluded(required_elements=['Si', 'C']) == [absent, absent, absent, absent, None]
+    assert excluded(min_elements=2) == ['too_few_elements', None, None, None, None]
+    assert excluded(pa.table({'elements': pa.array([])}), max_elements=1) == []
+    assert excluded(max_elements=1) == [None, *['too_many_elements'] * 4]
+    assert excluded(min_elements=2, max_elements=2, required_elements=['O']) == [absent, absent, None, absent, absent]
+
+
 def test_atoms() -> None:
     assert excluded(min_atoms=4, max_atoms=8) == ['too_few_atoms', 'too_few_atoms', None, None, 'too_many_atoms']
 
