@@ -17,7 +17,7 @@ def has_duplicates(crystals: Mapping[str, CrystalSetData]) -> bool:
         return False
     seen: set[str] = set()
     for node in crystals.values():
-        ids = node.get_table().material_ids
+        ids = node.get_material_ids()
         if not seen.isdisjoint(ids):
             return True
         seen.update(ids)

@@ -144,6 +144,11 @@ class CrystalSetData(PackedData):
         with self.open_file(self.FILE_CRYSTALS) as handle, CrystalFile(handle) as file:
             yield file
 
+    def get_material_ids(self) -> list[str]:
+        """Return every crystal's id; nothing else is read."""
+        with self.open_file(self.FILE_CRYSTALS) as handle:
+            return parse_parquet(handle, self.FILE_CRYSTALS, columns=['material_id']).column('material_id').to_pylist()
+
     def get_crystals(self, material_ids: Sequence[str]) -> list[Crystal]:
         """Return some crystals by their ids, in the order of these, without reading the others.
 
