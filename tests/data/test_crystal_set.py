@@ -36,6 +36,7 @@ def test_content_and_summary(crystal_table, crystals):
     assert node.origin == json.loads(json.dumps(ORIGIN.to_dict()))
     assert node.source == 'gnome'
     assert list(node.get_table()) == crystals
+    assert node.get_material_ids() == crystal_table.material_ids
     assert node.get_rejections() == REJECTIONS
     assert len(node) == 9
     assert node.get_description() == '9 crystals of gnome (3 rejected)'
