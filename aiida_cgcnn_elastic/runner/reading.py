@@ -80,7 +80,11 @@ def stream_crystals(
 
     def progress(done: int, total: int | None) -> None:
         run.progress.update(done, total)
-        run.stop_if_asked('reading is not kept and starts again, so allow more time')
+        run.stop_if_asked(
+            'what was downloaded is kept, and the same command goes on from there'
+            if opened.is_online
+            else 'reading is not kept and starts again, so allow more time'
+        )
 
     with run.stage('read'):
         try:

@@ -430,6 +430,22 @@ def test_a_killed_run_continues_and_leaves_the_key_nowhere(api, tmp_path):
     assert holding == []
 
 
+def test_a_run_out_of_time_says_that_it_continues_and_does(api, tmp_path):
+    from click.testing import CliRunner
+
+    from aiida_cgcnn_elastic.runner.main import main
+
+    output = str(tmp_path / 'crystals.parquet')
+    command = ['ingest', '--source', 'materials_project', '--option', f'endpoint={api.url}', '--option', 'chunk_size=3']
+    stopped = CliRunner().invoke(main, [*command, '--output', output, '--max-seconds', '0.001'])
+    assert stopped.exit_code == 20
+    assert 'what was downloaded is kept, and the same command goes on from there' in stopped.output
+    n_pages = api.count('summary')
+    done = CliRunner().invoke(main, [*command, '--output', output])
+    assert done.exit_code == 0, done.output
+    assert api.count('summary') - n_pages == 3  # the count, and two of three pages
+
+
 def _content(path: Path) -> bytes:
     import gzip
 
