@@ -85,9 +85,13 @@ class IngestCalculation(RunnerCalculation):
         if any(link.link_label.startswith('files__') for link in inputs):
             return True
         parameters = next(link.node.get_dict() for link in inputs if link.link_label == 'parameters')
-        from aiida_cgcnn_elastic.crystals.sources import open_source
+        from aiida_cgcnn_elastic.crystals.sources import SourceError, open_source
 
-        source = open_source((), parameters['source'], **parameters.get('options', {}))
+        try:
+            source = open_source((), parameters['source'], **parameters.get('options', {}))
+        except SourceError:
+            # It may be installed with the executable only, so here nothing is known of it.
+            return False
         if source.is_online:
             return False
         made_from = source.origin().to_dict()

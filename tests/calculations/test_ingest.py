@@ -87,7 +87,7 @@ def test_what_cannot_work_is_refused_at_once(cgcnn_code, inputs, message):
 
 
 def test_crystals_made_from_other_data_are_made_again(run_job, cgcnn_code, monkeypatch, tmp_path):
-    from aiida_cgcnn_elastic.crystals.sources import controls
+    from aiida_cgcnn_elastic.crystals.sources import controls, reading
 
     inputs = {'code': cgcnn_code, 'parameters': Dict({'source': 'prototypes', 'options': {'n_crystals': 0}})}
     with enable_caching():
@@ -98,6 +98,10 @@ def test_crystals_made_from_other_data_are_made_again(run_job, cgcnn_code, monke
         changed = tmp_path / controls.FILE.name
         changed.write_bytes(controls.FILE.read_bytes() + b'# another reference\n')
         monkeypatch.setattr(controls, 'FILE', changed)
+        assert not IngestCalculation.is_valid_cache(first)
+        monkeypatch.undo()
+        assert IngestCalculation.is_valid_cache(first)
+        monkeypatch.setattr(reading, '_entry_points', dict)
         assert not IngestCalculation.is_valid_cache(first)
 
 
