@@ -110,6 +110,9 @@ def candidates(model: str | None, how: str, output: Path | None, **options: Any)
     help='Instead of the best predictions of a screening, what its first stage said of the crystals that its second '
     'stage refined.',
 )
+@click.option(
+    '--offset', type=click.IntRange(min=0), default=0, help='With --limit: pass over so many rows, to see the next page.'
+)
 @selection
 @decorators.with_dbenv()
 def predictions(how: str, output: Path | None, **options: Any) -> None:
