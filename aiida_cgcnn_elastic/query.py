@@ -100,7 +100,7 @@ def predictions(
     limit : int, optional
         Only so many rows. Those without a value to sort by do not count then.
     offset : int
-        Pass over so many rows first: with a limit, the next page. To go through all, :func:`iter_predictions` is faster.
+        Pass over so many rows first: the next page. To go through all, :func:`iter_predictions` is faster.
 
     Returns
     -------

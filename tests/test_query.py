@@ -200,3 +200,10 @@ def test_sorted_by_key_and_limited(screening):
     keys = sorted(query.predictions(order_by=None)['pk'], reverse=True)
     assert query.predictions(order_by='-pk', limit=2)['pk'].tolist() == keys[:2]
     assert query.predictions(order_by='material_id', limit=2)['material_id'].tolist() == ['12e4567890', '3C-SiC']
+
+
+def test_the_next_page(screening):
+    names = query.predictions(limit=9)['material_id'].tolist()
+    assert query.predictions(limit=4, offset=4)['material_id'].tolist() == names[4:8]
+    with pytest.raises(ValueError, match='offset'):
+        query.predictions(offset=4)

@@ -111,7 +111,7 @@ def candidates(model: str | None, how: str, output: Path | None, **options: Any)
     'stage refined.',
 )
 @click.option(
-    '--offset', type=click.IntRange(min=0), default=0, help='With --limit: pass over so many rows, to see the next page.'
+    '--offset', type=click.IntRange(min=0), default=0, help='With --limit: pass over so many rows, to see more.'
 )
 @selection
 @decorators.with_dbenv()
