@@ -177,7 +177,7 @@ def out_of_memory(process_class: type, inputs: Inputs, options: Options) -> str:
     elif process_class is TrainCalculation:
         inputs['parameters'] = Dict({'protocol': {**TINY_PROTOCOL, 'hidden_width': 200_000_000}})
     elif process_class is RefineCalculation:
-        inputs['crystals'] = CrystalSetData.from_table(CrystalTable.from_crystals([huge_cell(13)])).store()
+        inputs['crystals'] = CrystalSetData.from_table(CrystalTable.from_crystals([huge_cell(17)])).store()
     else:
         inputs['crystals'] = many_crystals(4000)
         inputs['models'] = {'wide': wide_model(500_000)}
