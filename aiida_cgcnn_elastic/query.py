@@ -260,7 +260,7 @@ def candidates(
         query.order_by({'candidate': [{f'extras.{EXTRA}.rank': {'order': 'asc', 'cast': 'f'}}]}).limit(limit)
     rows = [
         {**extra, 'screening': label, 'structure_uuid': uuid, 'structure_pk': pk}
-        for label, extra, uuid, pk in query.iterall()
+        for label, extra, uuid, pk in query.all()
     ]
     if not rows:
         _check_columns(set(_columns_of(where)) - {'rank', 'screening', 'prediction_uuid'})
@@ -677,7 +677,8 @@ def _rows_of(pks: Sequence[int], project: list[str]) -> list[list[Any]]:
     with_key = list(dict.fromkeys([*project, 'id']))
     query.append(ElasticPredictionData, filters={'id': {'in': list(pks)}}, project=with_key)
     place = with_key.index('id')
-    rows = {row[place]: row[: len(project)] for row in query.iterall()}
+    # Not by a cursor, for which PostgreSQL chooses plans that give the first row soon and the others late.
+    rows = {row[place]: row[: len(project)] for row in query.all()}
     return [rows[pk] for pk in pks]
 
 
