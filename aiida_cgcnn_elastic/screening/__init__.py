@@ -8,8 +8,8 @@ from aiida_cgcnn_elastic.screening.probability import candidate_probability
 from aiida_cgcnn_elastic.screening.reasons import REASONS, describe
 
 __all__ = [
-    'FLAG_COLUMNS',
     'DEFAULT',
+    'FLAG_COLUMNS',
     'PRESETS',
     'REASONS',
     'Criteria',

@@ -17,7 +17,6 @@ from aiida_cgcnn_elastic.screening.criteria import Criteria
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
 from aiida_cgcnn_elastic.screening.probability import UNCERTAIN, candidate_probability
 
-
 FLAG_COLUMNS = (
     'material_id',
     *UNCERTAIN,

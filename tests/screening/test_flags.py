@@ -216,7 +216,7 @@ def test_no_criterion_asks_for_more_than_the_columns_that_are_read():
     columns = {
         'material_id': ['a'],
         'elements': [['C']],
-        **dict.fromkeys(set(FLAG_COLUMNS) - {'material_id', 'elements', 'n_atoms', 'duplicate_of'}, [0.5]),
+        **{name: [0.5] for name in set(FLAG_COLUMNS) - {'material_id', 'elements', 'n_atoms', 'duplicate_of'}},
         'n_atoms': [2],
         'duplicate_of': [None],
     }
