@@ -24,6 +24,7 @@ from aiida_cgcnn_elastic.workflows.children import find_started
 from aiida_cgcnn_elastic.workflows.cleaning import clean_work_folders
 from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
 from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
+from aiida_cgcnn_elastic.workflows.flagging import FLAGGED_BY
 from aiida_cgcnn_elastic.workflows.known import find_known, take_known
 from aiida_cgcnn_elastic.workflows.label import LabelTakenError, claim_label, fingerprint
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
@@ -35,7 +36,6 @@ from aiida_cgcnn_elastic.workflows.shards import plan_shards
 __all__ = ('ScreenWorkChain',)
 
 TARGETS = {'log10_k_vrh', 'log10_g_vrh'}
-FLAGGED_BY = 'flagged_by'
 TAKEN_BY = 'taken_by'
 
 

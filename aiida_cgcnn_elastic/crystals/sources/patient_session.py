@@ -69,7 +69,7 @@ class PatientAdapter(HTTPAdapter):
                 if response.status_code not in TRIED_AGAIN:
                     return response
                 problem = self._describe_status(response.status_code)
-                asked = _retry_after(response)
+                asked = retry_after(response)
                 pause = pause if asked is None else asked
             if pause > LONGEST_PAUSE:
                 raise ServerUnavailable(f'{problem} and asks to wait {pause:.0f} s; try again after that')
@@ -88,7 +88,7 @@ class PatientAdapter(HTTPAdapter):
             return f'{self._server} did not answer within {self._timeout:g} s'
         if isinstance(error, requests.exceptions.ChunkedEncodingError) or 'aborted' in str(error):
             return f'{self._server} cut the connection'
-        return f'{self._server} cannot be reached ({_innermost(error)})'
+        return f'{self._server} cannot be reached ({innermost(error)})'
 
 
 def patient_session(server: str, *, timeout: float, first_pause: float) -> requests.Session:
@@ -100,7 +100,7 @@ def patient_session(server: str, *, timeout: float, first_pause: float) -> reque
     return session
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def retry_after(response: requests.Response) -> float | None:
     """Return after how many seconds a server wants to be asked again; it says so in seconds or as a date."""
     text = response.headers.get('Retry-After', '').strip()
     if text.isdigit():
@@ -111,7 +111,7 @@ def _retry_after(response: requests.Response) -> float | None:
         return None
 
 
-def _innermost(error: BaseException) -> str:
+def innermost(error: BaseException) -> str:
     """Return what lies at the bottom of an error that others are wrapped around."""
     reason: Any = error
     while True:

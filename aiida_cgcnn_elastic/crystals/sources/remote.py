@@ -11,7 +11,6 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from aiida_cgcnn_elastic.crystals.sources.base import SourceError, describe_file
+from aiida_cgcnn_elastic.crystals.sources.patient_session import innermost, retry_after
 from aiida_cgcnn_elastic.crystals.sources.user_cache import cache_folder
 
 LOGGER = logging.getLogger(__name__)
@@ -392,7 +392,7 @@ class RemoteFile:
             return response
         response.close()
         if status in _TRIED_AGAIN:
-            raise _PassingTrouble(f'answered with HTTP status {status}', _retry_after(response))
+            raise _PassingTrouble(f'answered with HTTP status {status}', retry_after(response))
         if (
             status in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             and 'Range' in headers
@@ -433,7 +433,7 @@ class RemoteFile:
             except requests.Timeout:
                 problem, pause = f'did not answer within {patience.timeout:g} s', None
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-                problem, pause = f'cannot be reached or cut the connection ({_innermost(error)})', None
+                problem, pause = f'cannot be reached or cut the connection ({innermost(error)})', None
             except requests.RequestException as error:
                 raise SourceError(f'{self.url}: {error}') from error
             # A server that gives a little each time gets one through; one that gives next to nothing does not.
@@ -481,27 +481,3 @@ def _journaled(path: Path) -> Iterator[tuple[int, int]]:
         found = re.fullmatch(r'(\d{1,18}) (\d{1,18})\n', line)
         if found:
             yield int(found[1]), int(found[2])
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Return after how many seconds a server wants to be asked again."""
-    from email.utils import parsedate_to_datetime
-
-    text = response.headers.get('Retry-After', '').strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _innermost(error: BaseException) -> str:
-    """Return the message of the error that others are wrapped around."""
-    while True:
-        inner = next(
-            (item for item in (*error.args, getattr(error, 'reason', None)) if isinstance(item, Exception)), None
-        )
-        if inner is None:
-            return str(error) or type(error).__name__
-        error = inner
