@@ -673,6 +673,8 @@ def _sorting(column: str, order: str) -> list[dict[str, Any]]:
 
 def _rows_of(pks: Sequence[int], project: list[str]) -> list[list[Any]]:
     """Return what is wanted of predictions, in the order of their keys here."""
+    if not pks:
+        return []
     query = QueryBuilder()
     with_key = list(dict.fromkeys([*project, 'id']))
     query.append(ElasticPredictionData, filters={'id': {'in': list(pks)}}, project=with_key)

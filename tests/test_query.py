@@ -207,3 +207,6 @@ def test_the_next_page(screening):
     assert query.predictions(limit=4, offset=4)['material_id'].tolist() == names[4:8]
     with pytest.raises(ValueError, match='offset'):
         query.predictions(offset=4)
+    # Past the last one, and where nothing fulfils a condition.
+    assert query.predictions(limit=4, offset=1000).empty
+    assert query.predictions(where={'log10_g_vrh': ('>=', 9.0)}, limit=4).empty
