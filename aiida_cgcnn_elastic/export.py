@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +130,7 @@ def _all_columns(wanted: Sequence[str] | None) -> list[str]:
 
 def _write(path: Path, pages: Iterator[pd.DataFrame], columns: Sequence[str] | None) -> int:
     """Write pages below each other, all with the same columns (those of the first where none are given)."""
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -136,9 +139,14 @@ def _write(path: Path, pages: Iterator[pd.DataFrame], columns: Sequence[str] | N
     n_rows = 0
     schema: pa.Schema | None = None
     writer: Any = None
-    with path.open('wb') as handle:
+    first = next(pages, None)
+    if first is None:
+        first = pd.DataFrame(columns=list(columns or ()))
+    # Under another name until it is whole: an error leaves what was there before.
+    part = path.with_name(f'{path.name}.part')
+    with _named_when_whole(part, path), part.open('wb') as handle:
         try:
-            for page in pages:
+            for page in itertools.chain([first], pages):
                 names = list(page.columns) if columns is None else list(columns)
                 page = page.reindex(columns=names)
                 if path.suffix.lower() == '.csv':
@@ -154,6 +162,17 @@ def _write(path: Path, pages: Iterator[pd.DataFrame], columns: Sequence[str] | N
             if writer is not None:
                 writer.close()
     return n_rows
+
+
+@contextlib.contextmanager
+def _named_when_whole(part: Path, path: Path) -> Iterator[None]:
+    """Give a file its name if all went well, else remove it."""
+    try:
+        yield
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(path)
 
 
 def _schema(page: pd.DataFrame) -> pa.Schema:

@@ -58,7 +58,6 @@ def _export(write: Any, output: Path, *, elements: list[str], without: list[str]
     try:
         n_rows = write(output, elements=elements or None, not_elements=without or None, **options)
     except ValueError as error:
-        output.unlink(missing_ok=True)
         echo.echo_critical(str(error))
     echo.echo_success(f'{n_rows:,} rows written to {output}')
 

@@ -69,6 +69,24 @@ def test_tables_have_every_row(cli, screening, tmp_path):
     assert not (tmp_path / 'p.txt').exists()
 
 
+def test_a_mistake_leaves_the_file_of_before(cli, screening, tmp_path):
+    for name, label in (('notes.txt', 'cubic'), ('p.csv', 'cubi')):
+        (tmp_path / name).write_text('of before')
+        for what in ('predictions', 'candidates'):
+            assert cli('export', what, tmp_path / name, '--screening', label).exit_code != 0
+        assert (tmp_path / name).read_text() == 'of before'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['notes.txt', 'p.csv']
+
+
+def test_a_table_may_be_empty(cli, screening, tmp_path):
+    for name, read in (('p.csv', pd.read_csv), ('p.parquet', pd.read_parquet)):
+        result = cli('export', 'predictions', tmp_path / name, '--where', 'log10_g_vrh>=9')
+        assert result.exit_code == 0, result.output
+        frame = read(tmp_path / name)
+        assert frame.empty
+        assert 'log10_g_vrh' in frame.columns
+
+
 def test_an_archive_has_the_provenance_and_no_other_records(cli, screening, tmp_path, profile):
     best = query.candidates('cubic', limit=1).iloc[0]
     n_candidates = len(query.candidates('cubic'))
