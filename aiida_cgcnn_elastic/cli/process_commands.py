@@ -18,6 +18,8 @@ CODE = options.CODE(
     help='Code of the executable cgcnn-elastic; the one on this machine if not given.',
 )
 DAEMON = click.option('--daemon', is_flag=True, help='Submit to the daemon and wait, instead of running here.')
+INVALID = 'Error occurred validating port '
+"""How AiiDA's error begins where a process refuses its inputs."""
 
 
 @click.command()
@@ -118,6 +120,11 @@ def launched(builder: Any, daemon: bool) -> Any:
         node = launch(builder, daemon=daemon)
     except DaemonNotRunningError as error:
         echo.echo_critical(str(error))
+    except ValueError as error:
+        # Inputs that the process refuses are the user's, and no fault of the program.
+        if not str(error).startswith(INVALID):
+            raise
+        echo.echo_critical(str(error).removeprefix(INVALID).partition(': ')[2])
     if not node.is_finished_ok:
         echo.echo_critical(failure_text(node))
     return node

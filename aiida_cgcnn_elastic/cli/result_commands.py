@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S.*?)\s*')
-TEXT_COLUMNS = ('material_id', 'formula', 'model', 'model_content', 'source', 'novelty_reason')
+TEXT_COLUMNS = (
+    'material_id',
+    'formula',
+    'model',
+    'model_content',
+    'source',
+    'novelty_reason',
+    'duplicate_of',
+    'source_uuid',
+)
 """Columns of text, whatever their values look like: the material id 12e4567890 is no number."""
 
 

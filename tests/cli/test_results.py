@@ -12,6 +12,7 @@ from aiida import orm
 from aiida_cgcnn_elastic import query
 from aiida_cgcnn_elastic.cli.inputs import find_model
 from aiida_cgcnn_elastic.cli.launch import launch
+from aiida_cgcnn_elastic.cli.result_commands import TEXT_COLUMNS
 from aiida_cgcnn_elastic.cli.setup import setup_localhost
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
@@ -86,6 +87,20 @@ def test_mistakes_are_named(cli, screening, arguments, message):
     result = cli(*arguments)
     assert result.exit_code != 0
     assert message in result.output
+
+
+def test_inputs_that_a_screening_refuses_are_named(cli, screening, monkeypatch):
+    monkeypatch.setattr('aiida_cgcnn_elastic.cli.inputs.check_potential', lambda: None)
+    crystals = screening.inputs.crystals['cubic'].pk
+    arguments = ('--label', 'x', '--model', 'paper', '--refine', 'refined', '--cut', 'min_hardness=50')
+    result = cli('screen', crystals, *arguments)
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code != 0
+    assert 'asks for 50 GPa of hardness, more than the criteria do' in result.output
+
+
+def test_text_columns_are_those_of_queries():
+    assert set(TEXT_COLUMNS) == query.TEXT_COLUMNS
 
 
 def test_output_file(cli, screening, tmp_path):
