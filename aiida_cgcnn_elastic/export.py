@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiida.common.links import LinkType
-from aiida.orm import CalcFunctionNode, CalcJobNode, Data, Node, ProcessNode, QueryBuilder, StructureData
+from aiida.orm import CalcFunctionNode, CalcJobNode, Data, Group, Node, ProcessNode, QueryBuilder, StructureData
 
 from aiida_cgcnn_elastic import query
 from aiida_cgcnn_elastic.calculations.ingest import IngestCalculation
@@ -67,8 +67,8 @@ def write_archive(path: Path, screening: str, *, limit: int | None = None, sourc
     screening : str
         The label of a screening or of a set of candidates.
     limit : int, optional
-        Only so many of the best are in the archive's group. All that were flagged with them come along, as
-        the outputs of one process.
+        Only so many of the best are in the archive's group, whose label says so. All that were flagged with them come
+        along, as the outputs of one process.
     source_files : bool
         Whether to add the jobs that read the crystals, with the files that they read.
 
@@ -77,7 +77,6 @@ def write_archive(path: Path, screening: str, *, limit: int | None = None, sourc
     ValueError
         If there is no such screening, or it has no candidates.
     """
-    from aiida.orm import Group
     from aiida.tools.archive import create_archive
 
     chosen = query.candidates(screening, limit=limit)
@@ -94,11 +93,31 @@ def write_archive(path: Path, screening: str, *, limit: int | None = None, sourc
             if process.pk not in processes and (source_files or process.process_class is not IngestCalculation)
         ]
         processes |= {process.pk: process for process in frontier}
-    group: Group | None = QueryBuilder().append(CandidatesGroup, filters={'label': screening}).first(flat=True)
-    entities = [*processes.values(), *nodes, *([] if group is None or limit is not None else [group])]
-    # The creators are given one by one: followed by AiiDA, those of the records would bring along all other records.
-    create_archive(entities, filename=path, create_backward=False, return_backward=False, call_calc_backward=False)
+    with _group_of(screening, nodes if limit is not None else None) as group:
+        # The creators are given one by one: followed by AiiDA, those of the records would bring along all others.
+        create_archive(
+            [*processes.values(), *nodes, group],
+            filename=path,
+            create_backward=False,
+            return_backward=False,
+            call_calc_backward=False,
+        )
     return len(chosen)
+
+
+@contextlib.contextmanager
+def _group_of(screening: str, best: Sequence[Node] | None) -> Iterator[Group]:
+    """Give the group of a screening's candidates; of some of the best, one that is there only as long as it is used."""
+    if best is None:
+        yield query.find_group(CandidatesGroup, screening)
+        return
+    group, _ = CandidatesGroup.collection.get_or_create(label=f'{screening} (best {len(best)})')
+    try:
+        group.clear()  # of what an export that was killed has left
+        group.add_nodes(list(best))
+        yield group
+    finally:
+        CandidatesGroup.collection.delete(group.pk)
 
 
 def _creators_of_inputs(processes: Sequence[Node]) -> list[Node]:

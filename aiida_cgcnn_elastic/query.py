@@ -132,7 +132,7 @@ def predictions(
     query = QueryBuilder()
     if screening is not None:
         group_class = FirstStageGroup if first_stage else PredictionsGroup
-        query.append(group_class, filters={'id': _group(group_class, screening).pk}, tag='group')
+        query.append(group_class, filters={'id': find_group(group_class, screening).pk}, tag='group')
     join = {} if screening is None else {'with_group': 'group'}
     names = None if columns is None else list(columns)
     # What is sorted by is fetched too, and left out at the end.
@@ -185,7 +185,7 @@ def iter_predictions(
         As :func:`predictions`.
     """
     filters = _conditions('attributes', elements, not_elements, where)
-    group = None if screening is None else _group(PredictionsGroup, screening).pk
+    group = None if screening is None else find_group(PredictionsGroup, screening).pk
     names = None if columns is None else list(columns)
     project = ['attributes', 'uuid', 'id'] if names is None else _projections(names)
     with_key = list(dict.fromkeys([*project, 'id']))
@@ -246,7 +246,7 @@ def candidates(
     import pandas as pd
 
     filters = [{'extras': {'has_key': EXTRA}}, *_conditions(f'extras.{EXTRA}', elements, not_elements, where)]
-    group_filters = {} if screening is None else {'id': _group(CandidatesGroup, screening).pk}
+    group_filters = {} if screening is None else {'id': find_group(CandidatesGroup, screening).pk}
     query = QueryBuilder()
     query.append(CandidatesGroup, filters=group_filters, tag='group', project='label')
     query.append(
@@ -600,8 +600,14 @@ def _process(process: ProcessNode) -> dict[str, Any]:
     return {'uuid': process.uuid, 'process_type': process.process_type, 'ctime': process.ctime.isoformat()}
 
 
-def _group(group_class: type[Group], screening: str | Group) -> Group:
-    """Return a screening's group of that class."""
+def find_group(group_class: type[Group], screening: str | Group) -> Group:
+    """Return a screening's group of that class.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists those there are.
+    """
     label = screening if isinstance(screening, str) else screening.label
     groups = {group.label: group for group in QueryBuilder().append(group_class).all(flat=True)}
     if label in groups:
@@ -610,6 +616,8 @@ def _group(group_class: type[Group], screening: str | Group) -> Group:
     renamed = [name for name in groups if re.fullmatch(re.escape(label) + r' \(Imported #\d+\)', name)]
     if len(renamed) == 1:
         return groups[renamed[0]]
+    if group_class is PredictionsGroup and QueryBuilder().append(CandidatesGroup, filters={'label': label}).count():
+        raise ValueError(f'{label!r} is a set of candidates, flagged anew: the predictions are those of its screening')
     kind = 'screening with a second stage' if group_class is FirstStageGroup else 'screening'
     raise ValueError(f'there is no {kind} {label!r}; there are {sorted(groups)}')
 

@@ -81,4 +81,4 @@ def archive(screening: str, output: Path, limit: int | None, source_files: bool)
         n_candidates = write_archive(output, screening, limit=limit, source_files=source_files)
     except ValueError as error:
         echo.echo_critical(str(error))
-    echo.echo_success(f'{n_candidates:,} candidates written to {output}')
+    echo.echo_success(f'{n_candidates:,} {"candidate" if n_candidates == 1 else "candidates"} written to {output}')

@@ -56,6 +56,11 @@ INVALID = 'Error occurred validating port '
     type=types.CodeParamType(entry_point='cgcnn_elastic.refine'),
     help='Code of the second stage, where the extra refine is installed; that of the first if not given.',
 )
+@click.option(
+    '--no-reuse',
+    is_flag=True,
+    help='Predict all anew, also crystals that earlier screenings predicted by these models.',
+)
 @CODE
 @DAEMON
 @decorators.with_dbenv()
@@ -68,6 +73,7 @@ def screen(
     refine_names: tuple[str, ...],
     cut: tuple[str, ...],
     refine_code: orm.AbstractCode | None,
+    no_reuse: bool,
     code: orm.AbstractCode,
     daemon: bool,
 ) -> None:
@@ -87,7 +93,7 @@ def screen(
             label,
             protocol,
             # On this machine a job uses every core, so shards go one after the other.
-            {'max_concurrent': 1} if local else None,
+            {**({'max_concurrent': 1} if local else {}), **({'reuse': False} if no_reuse else {})},
             all_cores() if local else None,
             criteria=read_criteria(criteria_file) if criteria_file else None,
             refine_models=refining or None,

@@ -60,7 +60,9 @@ def share(value: float | None) -> str:
 
 def candidates_table(frame: pd.DataFrame) -> str:
     """Return candidates as a table, in the order of the frame (columns as `query.candidates` gives them)."""
-    return _table(frame, {'rank': 'Rank'}, 'structure_pk', 'No candidate.')
+    several = frame['screening'].nunique() > 1 if 'screening' in frame else False
+    first = {**({'screening': 'Screening'} if several else {}), 'rank': 'Rank'}
+    return _table(frame, first, 'structure_pk', 'No candidate.')
 
 
 def predictions_table(frame: pd.DataFrame) -> str:
@@ -89,7 +91,8 @@ def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -
         }
         for row in frame.to_dict('records')
     ]
-    align = ['right'] * len(first) + ['left'] * 3 + ['right'] * (8 if has_stages else 7)
+    align = [*('right' if title == 'Rank' else 'left' for title in first.values()), *['left'] * 3]
+    align += ['right'] * (8 if has_stages else 7)
     return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
 
 

@@ -49,6 +49,10 @@ def test_flagging_again_predicts_nothing_twice(cli, screening, criteria, tmp_pat
         assert refused.exit_code != 0
         assert reason in refused.output
     assert cli('flag', 'harder', '--criteria', criteria, '--label', 'softer').exit_code == 0
+    # Candidates of several sets are told apart, and whoever looks for predictions of such a set is told where they are.
+    assert all(label in cli('candidates').output for label in ('Screening', 'cubic', 'harder', 'softer'))
+    assert 'Screening' not in cli('candidates', '--screening', 'harder').output
+    assert 'is a set of candidates' in cli('predictions', '--screening', 'harder').output
     assert 'no screening' in cli('flag', 'cubi', '--criteria', criteria, '--label', 'x').output
 
 
@@ -92,6 +96,13 @@ def test_an_archive_has_the_provenance_and_no_other_records(cli, screening, tmp_
     n_candidates = len(query.candidates('cubic'))
     result = cli('export', 'archive', 'cubic', tmp_path / 'best.aiida')
     assert result.exit_code == 0, result.output
+    groups = orm.QueryBuilder().append(orm.Group, project='label').all(flat=True)
+    one = cli('export', 'archive', 'cubic', tmp_path / 'one.aiida', '--limit', 1)
+    assert '1 candidate written' in one.output, one.output
+    assert orm.QueryBuilder().append(orm.Group, project='label').all(flat=True) == groups
+    profile.reset_storage()
+    import_archive(tmp_path / 'one.aiida')
+    assert query.candidates('cubic (best 1)')['material_id'].tolist() == [best['material_id']]
     profile.reset_storage()
     import_archive(tmp_path / 'best.aiida')
     assert query.candidates('cubic')['material_id'][0] == best['material_id']

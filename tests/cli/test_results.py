@@ -139,3 +139,14 @@ def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, sc
     assert shown.count('(prediction ') == 1
     assert "with the model 'fast'" in shown
     assert cli('show', 'diamond', '--screening', 'cubic-fast').output == shown
+
+
+def test_earlier_predictions_are_taken_unless_all_is_to_be_anew(cli, screening):
+    crystals = screening.inputs.crystals['cubic'].pk
+    model = screening.inputs.models['paper'].pk
+    for options, is_taken in (((), True), (('--no-reuse',), False)):
+        label = f'taken: {is_taken}'
+        result = cli('screen', crystals, '--model', model, '--label', label, *options)
+        assert result.exit_code == 0, result.output
+        assert ('by earlier screenings' in result.output) == is_taken
+        assert len(query.predictions(screening=label)) == len(query.predictions(screening='cubic'))
