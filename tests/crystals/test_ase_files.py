@@ -147,6 +147,12 @@ def test_another_database_is_an_error(tmp_path):
         open_source([tmp_path / 'text.db'], 'ase_db')
 
 
+def test_a_key_that_nothing_has_is_named(tmp_path):
+    write(tmp_path / 'c.xyz', bulk('Si'), format='extxyz')
+    (message,) = read(open_source([tmp_path / 'c.xyz'], properties={'band_gap': 'gapp'})).origin.messages
+    assert message == 'nothing has the keys asked for as properties: gapp'
+
+
 def test_properties_cannot_replace_the_geometry(tmp_path):
     write(tmp_path / 'c.xyz', diamond(), format='extxyz')
     with pytest.raises(SourceError, match='columns of the geometry: lattice'):

@@ -70,6 +70,7 @@ class NumericProperties:
         if geometry := sorted(set(names) & set(GEOMETRY_SCHEMA.names)):
             raise SourceError(f'properties cannot name the columns of the geometry: {", ".join(geometry)}')
         self._column_of = {key: column for column, key in names.items()}
+        self._unseen = set(self._column_of)
         self.passed_over: set[str] = set()
 
     def of(self, pairs: Mapping[str, Any]) -> dict[str, Value]:
@@ -79,6 +80,8 @@ class NumericProperties:
             if key == ID_KEY:
                 continue
             column = self._column_of.get(key, key)
+            if value is not None:
+                self._unseen.discard(key)
             number = _as_number(column, value)
             if number is None and value is not None:
                 self.passed_over.add(key)
@@ -88,12 +91,14 @@ class NumericProperties:
         return properties
 
     def messages(self) -> list[str]:
-        """Return what a person should know: which keys are no properties."""
-        if not self.passed_over:
-            return []
-        return [
-            f'keys that are no numbers, or not what their columns hold, were passed over: {_listed(self.passed_over)}'
-        ]
+        """Return what a person should know: which keys are no properties, and which of those asked for nothing has."""
+        messages = []
+        if self._unseen:
+            messages.append(f'nothing has the keys asked for as properties: {_listed(self._unseen)}')
+        if self.passed_over:
+            listed = _listed(self.passed_over)
+            messages.append(f'keys that are no numbers, or not what their columns hold, were passed over: {listed}')
+        return messages
 
 
 def _as_number(column: str, value: Any) -> float | int | None:
