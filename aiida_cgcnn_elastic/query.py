@@ -559,6 +559,9 @@ def _story_of_record(record: ElasticPredictionData) -> dict[str, Any]:
     prediction_set = _set_of(record)
     if prediction_set is None:
         raise ValueError(f'{record} is not a recorded prediction')
+    # A set that a screening took from an earlier one was made by that one's job.
+    while (earlier := prediction_set.taken_from()) is not None:
+        prediction_set = earlier
     job = prediction_set.creator
     story: dict[str, Any] = {
         'prediction': {'uuid': record.uuid, **record.get_dict()},

@@ -230,6 +230,7 @@ UNITS = {
     'band_gap': 'eV',
     'energy_above_hull': 'eV/atom',
     'formation_energy': 'eV/atom',
+    'decomposition_energy': 'eV/atom',
     'density': 'g/cm3',
     'volume_per_atom': 'A3',
 }
