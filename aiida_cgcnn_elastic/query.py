@@ -246,22 +246,28 @@ def candidates(
     import pandas as pd
 
     filters = [{'extras': {'has_key': EXTRA}}, *_conditions(f'extras.{EXTRA}', elements, not_elements, where)]
-    group_filters = {} if screening is None else {'id': find_group(CandidatesGroup, screening).pk}
-    query = QueryBuilder()
-    query.append(CandidatesGroup, filters=group_filters, tag='group', project='label')
-    query.append(
-        StructureData,
-        with_group='group',
-        filters={'and': filters},
-        project=[f'extras.{EXTRA}', 'uuid', 'id'],
-        tag='candidate',
-    )
-    if limit is not None and screening is not None:
-        query.order_by({'candidate': [{f'extras.{EXTRA}.rank': {'order': 'asc', 'cast': 'f'}}]}).limit(limit)
-    rows = [
-        {**extra, 'screening': label, 'structure_uuid': uuid, 'structure_pk': pk}
-        for label, extra, uuid, pk in query.all()
-    ]
+    if screening is None:
+        groups = QueryBuilder().append(CandidatesGroup).all(flat=True)
+    else:
+        groups = [find_group(CandidatesGroup, screening)]
+    rows = []
+    for group in groups:
+        # Members first, then what they are: for both at once PostgreSQL takes a time that grows with their square.
+        pks = members(CandidatesGroup, group.label)
+        for start in range(0, len(pks), _IDS_AT_ONCE):
+            query = QueryBuilder()
+            query.append(
+                StructureData,
+                filters={'and': [{'id': {'in': pks[start : start + _IDS_AT_ONCE]}}, *filters]},
+                project=[f'extras.{EXTRA}', 'uuid', 'id'],
+                tag='candidate',
+            )
+            if limit is not None:
+                query.order_by({'candidate': [{f'extras.{EXTRA}.rank': {'order': 'asc', 'cast': 'f'}}]}).limit(limit)
+            rows += [
+                {**extra, 'screening': group.label, 'structure_uuid': uuid, 'structure_pk': pk}
+                for extra, uuid, pk in query.all()
+            ]
     if not rows:
         _check_columns(set(_columns_of(where)) - {'rank', 'screening', 'prediction_uuid'})
     first = ['screening', 'rank', 'material_id', 'formula']
