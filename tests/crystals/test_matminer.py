@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from aiida_cgcnn_elastic.crystals.conversions import to_pymatgen
-from aiida_cgcnn_elastic.crystals.sources import OptionError, SourceError, open_source, read
+from aiida_cgcnn_elastic.crystals.sources import OptionError, SourceError, open_source, read, recognise
 from aiida_cgcnn_elastic.crystals.sources.matminer import MatminerSource, matbench_folds
 from tests.crystals.making import rock_salt
 
@@ -143,8 +143,8 @@ def test_other_datasets_keep_their_columns(tmp_path):
         [['mp-1', SALT, 24.5, 2, True, [[1.0]], None], ['mp-2', scaled(1.1), None, 2, False, [[2.0]], 'n']],
     )
     result = read(open_source([path]))
+    assert result.table.material_ids == ['mp-1', 'mp-2']
     assert result.table.crystal(0).properties == {
-        'material_id_in_dataset': 'mp-1',
         'K_VRH': 24.5,
         'nsites': 2,
         'is_cubic': True,
@@ -152,6 +152,139 @@ def test_other_datasets_keep_their_columns(tmp_path):
     }
     assert result.table.crystal(1).properties['K_VRH'] is None
     assert "'elastic_tensor'" in result.origin.messages[0]
+    assert "ids are those of the column 'material_id'" in result.origin.messages[1]
+
+
+IDS = ['mb-log-gvrh-00001', 'mb-log-gvrh-00003']
+ROWS = [{'structure': SALT, 'log10(G_VRH)': 1.0}, {'structure': scaled(1.1), 'log10(G_VRH)': 1.5}]
+NAMED = dict(zip(IDS, ROWS, strict=True))
+NUMBERED = [f'd-{place}' for place in range(2)]
+
+
+def by_column(rows):
+    """Return the layout "columns" of rows in the layout "index"."""
+    return {name: {key: row[name] for key, row in rows.items()} for name in ROWS[0]}
+
+
+@pytest.mark.parametrize('name', ['d.json', 'd.json.gz'])
+@pytest.mark.parametrize(
+    ('content', 'ids'),
+    [
+        (ROWS, NUMBERED),
+        ([{'index': key, **row} for key, row in NAMED.items()], IDS),
+        ([{'mbid': key, **row} for key, row in NAMED.items()], IDS),
+        ([{'mp_id': key, 'id': 7, **row} for key, row in NAMED.items()], IDS),
+        (NAMED, IDS),
+        (by_column(NAMED), IDS),
+        (by_column({'0': ROWS[0], '1': ROWS[1]}), NUMBERED),
+        ({'material_id': {'0': 'mp-2', '1': 'mp-1'}, **by_column({'0': ROWS[0], '1': ROWS[1]})}, ['mp-2', 'mp-1']),
+        ({name: [row[name] for row in ROWS] for name in ROWS[0]}, NUMBERED),
+        (
+            {
+                'schema': {'fields': [{'name': 'index', 'type': 'string'}], 'primaryKey': ['index']},
+                'data': [{'index': key, **row} for key, row in NAMED.items()],
+            },
+            IDS,
+        ),
+        (
+            {
+                'schema': {'fields': [{'name': 'mbid', 'type': 'string'}], 'primaryKey': ['mbid']},
+                'data': [{'mbid': key, **row} for key, row in NAMED.items()],
+            },
+            IDS,
+        ),
+        ({'columns': [*ROWS[0]], 'index': IDS, 'data': [[*row.values()] for row in ROWS]}, IDS),
+        ({'columns': [*ROWS[0]], 'data': [[*row.values()] for row in ROWS]}, NUMBERED),
+        ({'@module': 'pandas', '@class': 'DataFrame', 'data': json.dumps(by_column(NAMED))}, IDS),
+        ([{**row, 'structure': json.dumps(row['structure'])} for row in ROWS], NUMBERED),
+    ],
+)
+def test_all_layouts_of_pandas_give_the_same_crystals(tmp_path, name, content, ids):
+    text = json.dumps(content, indent=1 if isinstance(content, list) else None).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith('.gz') else text)
+    result = read(open_source([tmp_path / name]))
+    assert (result.table.material_ids, result.rejections) == (ids, [])
+    assert result.table.arrow.column('log10_g_vrh').to_pylist() == [1.0, 1.5]
+    np.testing.assert_allclose(result.table.crystal(0).lattice, SALT['lattice']['matrix'])
+    np.testing.assert_allclose(result.table.crystal(1).lattice, 1.1 * np.array(SALT['lattice']['matrix']))
+
+
+@pytest.mark.parametrize(
+    ('content', 'ids'),
+    [
+        (dict(zip(IDS, (SALT, scaled(1.1)), strict=True)), IDS),
+        ({'@module': 'pandas', '@class': 'Series', 'data': json.dumps({IDS[0]: json.dumps(SALT)})}, IDS[:1]),
+        ([SALT, scaled(1.1)], NUMBERED),
+        (SALT, NUMBERED[:1]),
+        ({'material_id': 'mp-1', 'structure': SALT}, ['mp-1']),
+        # By a column that repeats an id, a crystal would be lost.
+        ([{'id': 'a', 'mp_id': f'mp-{place}', 'structure': SALT} for place in range(2)], ['mp-0', 'mp-1']),
+        ([{'id': 'a', 'structure': SALT} for _ in range(2)], NUMBERED),
+    ],
+)
+def test_structures_without_a_table_are_read_too(tmp_path, content, ids):
+    (tmp_path / 'd.json').write_text(json.dumps(content))
+    assert read(open_source([tmp_path / 'd.json'])).table.material_ids == ids
+
+
+def test_a_file_with_an_object_a_line_is_read_line_by_line(tmp_path):
+    lines = [json.dumps({'id': key, 'structure': SALT}) for key in IDS]
+    (tmp_path / 'd.json').write_text('\n'.join([lines[0], lines[1][:-9], lines[1], '']))
+    result = read(open_source([tmp_path / 'd.json']))
+    assert result.table.material_ids == IDS
+    assert [(item.material_id, 'no JSON' in item.detail) for item in result.rejections] == [('d-1', True)]
+
+
+BROKEN = [None, 'NaCl', {'structure': None}, {'structure': 5}, {'structure': {'lattice': {}, 'sites': []}}, {'x': 1}]
+
+
+@pytest.mark.parametrize('layout', ['records', 'index', 'columns', 'split'])
+def test_a_broken_record_is_rejected_beside_good_ones(tmp_path, layout):
+    records = {f'crystal-{place}': record for place, record in enumerate([ROWS[0], *BROKEN, ROWS[1]])}
+    structures = [record.get('structure') if isinstance(record, dict) else record for record in records.values()]
+    content = {
+        'records': [{'id': key, **record} if isinstance(record, dict) else record for key, record in records.items()],
+        'index': records,
+        'columns': {'structure': dict(zip(records, structures, strict=True))},
+        'split': {
+            'columns': ['structure', 'note'],
+            'index': [*records],
+            'data': [[structure, ''][: 1 + (place != 2)] for place, structure in enumerate(structures)],
+        },
+    }[layout]
+    (tmp_path / 'd.json').write_text(json.dumps(content))
+    result = read(open_source([tmp_path / 'd.json']))
+    good = ['crystal-0', 'crystal-7']
+    assert result.table.material_ids == good
+    nameless = {'crystal-1', 'crystal-2'} if layout == 'records' else set()
+    expected = [f'd-{key[-1]}' if key in nameless else key for key in records if key not in good]
+    assert [(item.material_id, str(item.reason)) for item in result.rejections] == [
+        (material_id, 'unreadable') for material_id in expected
+    ]
+    assert all(item.detail for item in result.rejections)
+
+
+def test_ids_of_matbench_are_its_rows(tmp_path):
+    paths = []
+    for letter, values in (('g', (1.0, 1.1)), ('k', (2.0, 2.1))):
+        index = [f'mb-log-{letter}vrh-{number:05d}' for number in (1, 10987)]
+        columns = ['structure', f'log10({letter.upper()}_VRH)']
+        rows = [[SALT, value] for value in values]
+        paths.append(dataset(tmp_path / f'matbench_log_{letter}vrh.json', index, columns, rows))
+    result = read(open_source(paths))
+    assert result.table.material_ids == ['mb-log-gvrh-00001', 'mb-log-gvrh-10987']
+    assert result.table.arrow.column('log10_k_vrh').to_pylist() == [2.0, 2.1]
+    assert result.table.column('matbench_fold').tolist() == matbench_folds()[[0, 10986]].tolist()
+    # Rows without an index are not Matbench's own unless all are there.
+    paths[0].write_text(json.dumps(ROWS))
+    assert 'matbench_fold' not in read(open_source(paths[:1])).table.column_names
+
+
+def test_a_folder_of_crystals_is_not_mistaken_for_a_dataset(tmp_path):
+    (tmp_path / 'notes.json').write_text(json.dumps(ROWS))
+    assert recognise([tmp_path]) == 'matminer'
+    (tmp_path / 'salt.cif').write_text('data_salt')
+    assert recognise([tmp_path]) == 'files'
 
 
 def test_rows_that_are_not_of_matbench_have_no_fold(tmp_path):
@@ -167,6 +300,17 @@ def test_rows_that_are_not_of_matbench_have_no_fold(tmp_path):
         (b'{"columns": [], "rows": []}', 'index, columns and data'),
         (b'{"columns": ["formula"], "index": [0], "data": [["NaCl"]]}', "no column 'structure'"),
         (b'{"columns": ["structure"], "index": [0, 1], "data": [[1]]}', 'do not belong together'),
+        (b'{"columns": ["structure", "structure"], "data": []}', 'a column twice; its columns are'),
+        (b'[[{"lattice": 1, "sites": 2}, 1.0]]', r'no names of columns .*to_json\(orient="split"\)'),
+        (b'["structure", {"lattice": 1}, [', 'not a readable JSON'),
+        (b'[1, 2, [{"structure": 3}]]', 'a list of int, not of crystals'),
+        (b'[{"initial_structure": {"lattice": 1, "sites": []}}]', r'no column .*are: initial_structure.*columns='),
+        (b'{"structure": {"a": {}}, "x": {"structure": {}}}', 'can be read in two ways'),
+        (b'{"structure": {"a": {}, "a": {}}}', "the key 'a' occurs twice"),
+        (b'{"structure": [1], "x": [1, 2]}', r'not of one length \(structure 1, x 2\)'),
+        (b'{"structure": {"a": {}}, "x": 5}', "its column 'x' is not a value for each row"),
+        (b'{"a": 1, "b": {"lattice": 5}}', "it has no 'structure'"),
+        (b'[{"structure": ' + b'[' * 100_000, 'not a readable JSON'),
     ],
 )
 def test_a_foreign_file_is_an_error_that_names_it(tmp_path, content, message):

@@ -1,13 +1,11 @@
-"""matminer's datasets, by name or as files: a pandas table as JSON, with pymatgen structures as dictionaries."""
+"""matminer's datasets, by name, and any table with structures that pandas wrote as JSON."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +25,12 @@ from aiida_cgcnn_elastic.crystals.sources.base import (
     usable_batch,
 )
 from aiida_cgcnn_elastic.crystals.sources.matminer_datasets import check_names, find_file, get_file, reference_of
+from aiida_cgcnn_elastic.crystals.sources.matminer_layouts import (
+    has_suffix,
+    looks_like_split_table,
+    looks_like_table,
+    read_table,
+)
 from aiida_cgcnn_elastic.crystals.sources.moduli import (
     Averages,
     ModuliFault,
@@ -56,6 +60,9 @@ KNOWN_COLUMNS: Mapping[str, Mapping[str, str]] = {
 }
 """The columns of datasets whose columns' meaning is known, by what they are here."""
 
+ID_COLUMNS = ('material_id', 'mbid', 'id', 'mp_id')
+"""Columns that hold ids, where `columns` does not say otherwise; the first counts in which none occurs twice."""
+
 ELASTICITY = ('include', 'only')
 
 # What a crystal tells itself, and a dataset spells in its own way.
@@ -70,9 +77,8 @@ SAME_CRYSTAL_TOLERANCE = 1e-5
 """Two copies of a crystal may differ by so much (Angstrom, or fraction of a vector) where their decimals were cut."""
 
 _STRUCTURE = 'structure'
-_SUFFIXES = ('.json', '.json.gz')
 _ROWS_AT_ONCE = 1024
-_BEGINNING = re.compile(r'^\s*\{\s*"(?:index|columns|data)"\s*:\s*\[')
+_MATBENCH_ID = re.compile(r'mb-log-[gk]vrh-(\d{5,})')
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class _Dataset:
     name: str
     path: Path
     index: list[Any]
+    is_indexed: bool
+    faults: dict[int, str]
     structures: list[Any]
     columns: dict[str, list[Any]]
     moduli: dict[str, list[Any]]
@@ -90,14 +98,19 @@ class _Dataset:
 class MatminerSource(Source):
     """One of matminer's datasets with structures, or two that hold the same crystals; by name, or from files.
 
-    A crystal's id is ``<dataset>-<index>``: the stem of the (first) file and the row's own index. ``log10(G_VRH)``
-    becomes ``log10_g_vrh`` and ``log10(K_VRH)`` ``log10_k_vrh``; other columns of numbers, strings or booleans are kept
-    under their names, in the dataset's units. Rows of Matbench's elastic datasets get ``matbench_fold``, the fold (0 to
-    4) that tests them. Of ``elastic_tensor_2015`` the ids are its own (``mp-...``), and the moduli are checked as those
-    of the Materials Project are.
+    The files are pandas tables in any of its layouts with names ("split", "records", "columns", "index", "table"), with
+    pymatgen's dictionaries of structures.
 
-    Two datasets are joined by the row's index. A row that only one of them has keeps a null target for the other; a row
-    whose crystals differ is rejected.
+    A crystal's id is in a column of ids (see `ID_COLUMNS`), or else the row's own index where that is text, as
+    Matbench's ``mb-log-gvrh-00001``; where it is a number, ``<dataset>-<index>``, with the stem of the (first) file.
+
+    ``log10(G_VRH)`` becomes ``log10_g_vrh`` and ``log10(K_VRH)`` ``log10_k_vrh``; other columns of numbers, strings or
+    booleans are kept under their names, in the dataset's units. Rows of Matbench's elastic datasets get
+    ``matbench_fold``, the fold (0 to 4) that tests them. Of ``elastic_tensor_2015`` the ids are its own (``mp-...``),
+    and the moduli are checked as those of the Materials Project are.
+
+    Two datasets are joined by the row's index, Matbench's ids by their number. A row that only one of them has keeps a
+    null target for the other; a row whose crystals differ is rejected.
 
     Parameters
     ----------
@@ -178,7 +191,7 @@ class MatminerSource(Source):
 
     @classmethod
     def recognises(cls, paths: Sequence[Path]) -> bool:
-        """Say whether the paths are one or two JSON files that begin as pandas writes a split table."""
+        """Say whether the paths are one or two JSON files that begin as a table with structures does."""
         files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
         return 1 <= len(files) <= 2 and all(_looks_like_dataset(file) for file in files)
 
@@ -207,7 +220,7 @@ class MatminerSource(Source):
             self._messages.append('the rows are not those of Matbench: no folds')
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
-            known = [{} if folds is None else {'matbench_fold': int(folds[index])} for index, _ in part]
+            known = [{} if folds is None else {'matbench_fold': int(folds[_row_of(index)])} for index, _ in part]
             yield usable_batch([self._read_row(datasets, *row, more) for row, more in zip(part, known, strict=True)])
 
     def _read_row(
@@ -335,19 +348,14 @@ def _dataset_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES))
-    return [path for path in files if _looks_like_dataset(path)]
+    """Return the datasets in a folder; beside other files, only those that are plainly such."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.'))
+    found = [path for path in files if has_suffix(path) and looks_like_split_table(path)]
+    return found or (files if all(map(_looks_like_dataset, files)) else [])
 
 
 def _looks_like_dataset(path: Path) -> bool:
-    if not path.is_file() or not path.name.lower().endswith(_SUFFIXES):
-        return False
-    try:
-        with gzip.open(path) if path.name.lower().endswith('.gz') else path.open('rb') as handle:
-            return _BEGINNING.match(handle.read(256).decode('utf-8', errors='replace')) is not None
-    except (OSError, EOFError, zlib.error):
-        # A damaged file that is named like a dataset is one: reading it says what is wrong.
-        return True
+    return path.is_file() and has_suffix(path) and looks_like_table(path)
 
 
 def _stem(path: Path) -> str:
@@ -355,35 +363,45 @@ def _stem(path: Path) -> str:
 
 
 def _load(path: Path, columns: Mapping[str, str] | None) -> _Dataset:
-    try:
-        content = path.read_bytes()
-        table = json.loads(gzip.decompress(content) if path.name.lower().endswith('.gz') else content)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise SourceError(f'{path} is not a readable JSON file: {error}') from error
-    if not isinstance(table, dict) or not all(isinstance(table.get(key), list) for key in ('index', 'columns', 'data')):
-        raise SourceError(f'{path} is not a table in pandas\' "split" layout: it needs index, columns and data')
-    names, index, rows = table['columns'], table['index'], table['data']
     meaning = KNOWN_COLUMNS.get(_stem(path), {}) if columns is None else columns
+    structure = meaning.get(_STRUCTURE, _STRUCTURE)
+    table = read_table(path, structure)
+    names = list(table.columns)
     # Of a known dataset, a part may have been left out; columns that a person names must be there.
     here = {given: label for label, given in meaning.items() if columns is not None or given in names}
+    if not table.index and not names:
+        names = [*here, structure]  # a list of no records has no columns
     if absent := [given for given in here if given not in names]:
-        raise OptionError(f'{path} has no column {absent[0]!r}; its columns are: {", ".join(map(str, names))}')
-    structure = next((given for given, label in here.items() if label == _STRUCTURE), _STRUCTURE)
+        raise OptionError(f'{path} has no column {absent[0]!r}; its columns are: {", ".join(names)}')
     if structure not in names:
-        raise SourceError(f'{path} has no column {structure!r}; its columns are: {", ".join(map(str, names))}')
-    if len(rows) != len(index) or any(len(row) != len(names) for row in rows):
-        raise SourceError(f'{path} is damaged: index, columns and data do not belong together')
-    dataset = _Dataset(_stem(path), path, index, [], {}, {}, None, [])
-    for place, name in enumerate(names):
-        values = [row[place] for row in rows]
-        label = here.get(name) or TARGET_COLUMNS.get(name, str(name))
+        raise SourceError(
+            f'{path} has no column {structure!r}; its columns are: {", ".join(names)}. If one of them '
+            'has structures, name it by the option columns={"structure": ...}'
+        )
+    dataset = _Dataset(_stem(path), path, table.index, table.is_indexed, table.faults, [], {}, {}, None, [])
+    id_column = next((name for name, label in here.items() if label == 'material_id'), None)
+    found_ids = _find_ids(table.columns, here) if id_column is None else None
+    for name, values in table.columns.items():
+        label = here.get(name) or TARGET_COLUMNS.get(name, name)
         if name == structure:
             dataset.structures.extend(values)
-        elif label == 'material_id' and name in here:
+        elif name == (found_ids or id_column):
             dataset = replace(dataset, ids=values)
         else:
             _add_column(dataset, name, label, values, is_named=name in here)
+    if found_ids is not None:
+        dataset.messages.append(f'{path.name}: ids are those of the column {found_ids!r}')
     return dataset
+
+
+def _find_ids(columns: Mapping[str, list[Any]], taken: Iterable[str]) -> str | None:
+    """Return the column of ids, if there is one in which no id occurs twice; broken rows may have none."""
+    for name in ID_COLUMNS:
+        given = [value for value in columns.get(name, ()) if value is not None]
+        is_id = name not in taken and given and all(type(value) in (int, str) for value in given)
+        if is_id and len(set(map(str, given))) == len(given):
+            return name
+    return None
 
 
 def _add_column(dataset: _Dataset, name: Any, label: str, values: list[Any], *, is_named: bool) -> None:
@@ -421,14 +439,14 @@ def _join(datasets: list[_Dataset]) -> list[tuple[Any, list[int | None]]]:
     if common:
         raise SourceError(f'{first.path} and {second.path} both hold {", ".join(common)}; they cannot be joined')
     for dataset in datasets:
-        if len(set(dataset.index)) != len(dataset.index):
+        if len(set(map(_row_of, dataset.index))) != len(dataset.index):
             raise SourceError(f'{dataset.path} has an index that occurs twice; it cannot be joined by row')
-    places = {index: place for place, index in enumerate(second.index)}
+    places = {_row_of(index): place for place, index in enumerate(second.index)}
     rows: list[tuple[Any, list[int | None]]] = [
-        (index, [place, places.get(index)]) for place, index in enumerate(first.index)
+        (index, [place, places.get(_row_of(index))]) for place, index in enumerate(first.index)
     ]
-    known = set(first.index)
-    return rows + [(index, [None, place]) for place, index in enumerate(second.index) if index not in known]
+    known = set(map(_row_of, first.index))
+    return rows + [(index, [None, place]) for place, index in enumerate(second.index) if _row_of(index) not in known]
 
 
 def _unmatched(datasets: list[_Dataset]) -> list[str]:
@@ -436,17 +454,25 @@ def _unmatched(datasets: list[_Dataset]) -> list[str]:
         return []
     messages = []
     for dataset, other in (datasets, datasets[::-1]):
-        n_alone = len(set(dataset.index) - set(other.index))
+        n_alone = len(set(map(_row_of, dataset.index)) - set(map(_row_of, other.index)))
         if n_alone:
             absent = ', '.join(other.columns)
             messages.append(f'{n_alone} rows are only in {dataset.path.name}; their {absent} is unknown')
     return messages
 
 
+def _row_of(index: Any) -> Any:
+    """Return the number of the row that a Matbench id names, counted from 0; any other index as it is."""
+    found = _MATBENCH_ID.fullmatch(index) if isinstance(index, str) else None
+    return index if found is None else int(found[1]) - 1
+
+
 def _is_matbench(datasets: list[_Dataset]) -> bool:
+    """Say whether the rows are Matbench's own; those without an index of theirs are only where all are there."""
     return all(
         dataset.name in MATBENCH_DATASETS
-        and all(type(index) is int and 0 <= index < MATBENCH_ROWS for index in dataset.index)
+        and (dataset.is_indexed or len(dataset.index) == MATBENCH_ROWS)
+        and all(type(row) is int and 0 <= row < MATBENCH_ROWS for row in map(_row_of, dataset.index))
         for dataset in datasets
     )
 
@@ -463,7 +489,9 @@ def _read_row(
             properties[name] = None if place is None else values[place]
         if place is None:
             continue
-        found = read_structure(dataset.structures[place], material_id)
+        if place in dataset.faults:
+            return Rejection(material_id, Reason.UNREADABLE, dataset.faults[place])
+        found = read_structure(_decoded(dataset.structures[place]), material_id)
         if isinstance(found, Rejection):
             return found
         crystals.append(found)
@@ -477,9 +505,20 @@ def _read_row(
 
 
 def _id_of(dataset: _Dataset, index: Any, place: int | None) -> str:
-    if dataset.ids is not None and place is not None and dataset.ids[place]:
+    if dataset.ids is not None and place is not None and dataset.ids[place] not in (None, ''):
         return str(dataset.ids[place])
-    return f'{dataset.name}-{index}'
+    # Text such as mb-log-gvrh-00001 or mp-149 is an id, a number is one only within its dataset.
+    return index if isinstance(index, str) and not index.isdigit() and index else f'{dataset.name}-{index}'
+
+
+def _decoded(structure: Any) -> Any:
+    """Return a structure's dictionary, also of one that was written as text, as ``Structure.to_json()`` does."""
+    if not isinstance(structure, str) or not structure.lstrip().startswith('{'):
+        return structure
+    try:
+        return json.loads(structure)
+    except (ValueError, RecursionError):
+        return structure
 
 
 def _difference(one: Crystal, other: Crystal) -> str | None:
@@ -505,6 +544,9 @@ def read_structure(structure: Any, material_id: str) -> Crystal | Rejection:
     material_id : str
         The crystal's id.
     """
+    if not isinstance(structure, Mapping):
+        what = 'it has no structure' if structure is None else f'its structure is a {type(structure).__name__}'
+        return Rejection(material_id, Reason.UNREADABLE, f'{what}, not the dictionary of a pymatgen Structure')
     try:
         lattice = np.array(structure['lattice']['matrix'], dtype=np.float64).reshape(3, 3)
         sites = structure['sites']
@@ -516,7 +558,7 @@ def read_structure(structure: Any, material_id: str) -> Crystal | Rejection:
             if isinstance(found, tuple):
                 return Rejection(material_id, *found)
             numbers[row] = found
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         return Rejection(
             material_id,
             Reason.UNREADABLE,
