@@ -6,9 +6,10 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
 
-__all__ = ('find_started',)
+__all__ = ('find_started', 'seal_interrupted')
 
 GIVEN_UP = 'given up before it began, because the daemon was killed'
+INTERRUPTED = 'interrupted, because the daemon was killed, and done again by another'
 
 
 def find_started(parent: orm.WorkChainNode, link_label: str) -> orm.WorkChainNode | None:
@@ -26,8 +27,23 @@ def find_started(parent: orm.WorkChainNode, link_label: str) -> orm.WorkChainNod
         # AiiDA stores a process, and its link, some time before it gives it a state: it will never begin without one.
         if node.process_state not in (None, ProcessState.CREATED):
             return node
-        with node.backend.transaction():
-            node.set_process_status(GIVEN_UP)
-            node.set_process_state(ProcessState.KILLED)
-            node.seal()
+        _end(node, GIVEN_UP)
     return None
+
+
+def seal_interrupted(parent: orm.WorkChainNode) -> None:
+    """End the calcfunctions of a work chain that a killed daemon has left behind as running; AiiDA never does.
+
+    It would neither export nor show them as ended. A work chain runs its calcfunctions itself, one after the other, so
+    call this in one of its steps: none of them is running then.
+    """
+    for link in parent.base.links.get_outgoing(orm.CalcFunctionNode, link_type=LinkType.CALL_CALC).all():
+        if not link.node.is_sealed:
+            _end(link.node, INTERRUPTED)
+
+
+def _end(node: orm.ProcessNode, status: str) -> None:
+    with node.backend.transaction():
+        node.set_process_status(status)
+        node.set_process_state(ProcessState.KILLED)
+        node.seal()

@@ -18,7 +18,7 @@ from aiida.engine import (
 )
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_cgcnn_elastic.calculations.base import EXIT_CODE_TO_CONTINUE
+from aiida_cgcnn_elastic.calculations.base import EXIT_CODE_TO_CONTINUE, EXIT_CODE_WITHOUT_REPORT
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.workflows.cleaning import clean_work_folders
 from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
@@ -122,4 +122,17 @@ class RestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
         """Continue from what the stopped job has left in its folder."""
         self.ctx.inputs.parent_folder = node.outputs.remote_folder
         self.report(f'{self.ctx.process_name}<{node.pk}> was stopped: continuing from its folder')
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=450, exit_codes=[ExitCode(EXIT_CODE_WITHOUT_REPORT.status)])
+    def handle_killed(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Continue from what a job that ended without a word has left, unless the job before it ended so too.
+
+        What it has saved is whole, at whatever moment it was killed. One that never ran has left nothing, and begins.
+        """
+        if self.ctx.get('killed_in', -1) == self.ctx.iteration - 1:
+            return None
+        self.ctx.killed_in = self.ctx.iteration
+        self.ctx.inputs.parent_folder = node.outputs.remote_folder
+        self.report(f'{self.ctx.process_name}<{node.pk}> was killed, or never ran: trying once from its folder')
         return ProcessHandlerReport(True)

@@ -20,7 +20,7 @@ from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 from aiida_cgcnn_elastic.groups import CandidatesGroup, FirstStageGroup, PredictionsGroup
 from aiida_cgcnn_elastic.storage import add_to_group, finish_interrupted, replace_members
-from aiida_cgcnn_elastic.workflows.children import find_started
+from aiida_cgcnn_elastic.workflows.children import find_started, seal_interrupted
 from aiida_cgcnn_elastic.workflows.cleaning import clean_work_folders
 from aiida_cgcnn_elastic.workflows.counts import count_crystals, counts_differ
 from aiida_cgcnn_elastic.workflows.duplicates import drop_duplicates, has_duplicates
@@ -731,6 +731,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             self.out('candidates', self.ctx.ranking)
         summary = count_crystals(**inputs, metadata={'call_link_label': 'count_crystals'})['summary']
         self.out('summary', summary)
+        seal_interrupted(self.node)
 
         counts = summary.get_dict()
         difference = counts_differ(counts)

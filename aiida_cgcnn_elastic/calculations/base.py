@@ -68,12 +68,14 @@ EXIT_CODE_TO_CONTINUE = JobExitCode(
 )
 """What `Status.STOPPED` is for a job that leaves something to continue from."""
 
+EXIT_CODE_WITHOUT_REPORT = JobExitCode(
+    301,
+    'ERROR_REPORT_MISSING',
+    'The job left no report, so it was killed or never ran; see the standard errors among the retrieved files.',
+)
+
 PARSER_EXIT_CODES = (
-    JobExitCode(
-        301,
-        'ERROR_REPORT_MISSING',
-        'The job left no report, so it was killed or never ran; see the standard errors among the retrieved files.',
-    ),
+    EXIT_CODE_WITHOUT_REPORT,
     JobExitCode(
         302, 'ERROR_OUTPUT_MISSING', 'The job reports success, but `{filename}` was not retrieved; run it again.'
     ),

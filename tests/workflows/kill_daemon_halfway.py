@@ -1,4 +1,4 @@
-"""Submit a screening, kill the worker without warning, restart the daemon, and print what came of it.
+"""Submit a screening, kill the worker and a job without warning, in both stages, and print what came of it.
 
 Run by `verdi run` in a profile of its own; see test_daemon.py.
 """
@@ -6,18 +6,24 @@ Run by `verdi run` in a profile of its own; see test_daemon.py.
 from __future__ import annotations
 
 import json
+import subprocess
 import time
+from itertools import chain
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 from aiida import orm
 from aiida.engine import submit
 from aiida.manage import get_manager
 from aiida.orm import ProcessNode
 
+from aiida_cgcnn_elastic import query
+from aiida_cgcnn_elastic.calculations.refine import RefineCalculation
 from aiida_cgcnn_elastic.cli.inputs import find_model
-from aiida_cgcnn_elastic.cli.setup import setup_localhost
+from aiida_cgcnn_elastic.cli.setup import find_executable, setup_localhost
 from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
@@ -25,7 +31,7 @@ from aiida_cgcnn_elastic.groups import PredictionsGroup
 from aiida_cgcnn_elastic.workflows.predict import PredictWorkChain
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
-N_CRYSTALS, SHARD_SIZE = 12, 4
+N_CRYSTALS, SHARD_SIZE, N_REFINED = 12, 4, 8
 SECONDS_TO_FINISH = 300
 
 
@@ -41,7 +47,7 @@ def n_recorded() -> int:
     return groups[0].count() if groups else 0
 
 
-def wait(until, seconds: float) -> None:
+def wait(until, seconds: float, pause: float = 0.1) -> None:
     """Wait until a condition holds, or fail, saying which processes hang and what the broker and the daemon do."""
     end = time.monotonic() + seconds
     while not until():
@@ -53,7 +59,7 @@ def wait(until, seconds: float) -> None:
             status = get_manager().get_broker().probe_service_status()
             log = Path(daemon.daemon_log_file).read_text(encoding='utf-8')[-4000:]
             raise TimeoutError(f'not within {seconds} s: {states}\nbroker: {status}\ndaemon: {log}')
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 def workers() -> list[int]:
@@ -61,14 +67,57 @@ def workers() -> list[int]:
     return [int(pid) for pid in daemon.get_worker_info(timeout=60)['info']]
 
 
+def kill_workers() -> None:
+    """Kill the workers without warning, and restart the daemon once it has replaced them."""
+    killed = workers()
+    for pid in killed:
+        psutil.Process(pid).kill()
+    # The daemon refuses to be stopped, and does not say so, just while it puts another worker in place of the dead one.
+    wait(lambda: workers() and not set(workers()) & set(killed), SECONDS_TO_FINISH)
+    stopped = daemon.stop_daemon(wait=True, timeout=60)
+    if stopped['status'] != 'ok':
+        raise RuntimeError(f'the daemon was not stopped: {stopped}')
+    daemon.start_daemon(timeout=60)
+
+
+def refining() -> list[orm.CalcJobNode]:
+    """Return the jobs of the second stage, in the order in which they were made."""
+    return orm.QueryBuilder().append(RefineCalculation).order_by({RefineCalculation: 'id'}).all(flat=True)
+
+
+def executables(job: orm.CalcJobNode) -> list[psutil.Process]:
+    """Return the running executable of a job, if it runs."""
+    folder, name = job.get_remote_workdir(), str(find_executable())
+    running = psutil.process_iter(['cwd', 'cmdline']) if folder else ()
+    return [found for found in running if found.info['cwd'] == folder and name in (found.info['cmdline'] or [])]
+
+
+def n_parts(job: orm.CalcJobNode) -> int:
+    """Return how many crystals a job has saved."""
+    folder = job.get_remote_workdir()
+    return len(list(Path(folder).glob('*.parts/part-*.npz'))) if folder else 0
+
+
 code = setup_localhost().code
-crystals = CrystalSetData.from_table(CrystalTable.from_crystals([rocksalt(n) for n in range(N_CRYSTALS)])).store()
+table = CrystalTable.from_crystals([rocksalt(n) for n in range(N_CRYSTALS)])
+# What the second stage says undisturbed, meanwhile.
+undisturbed = Path(mkdtemp())
+table.write(undisturbed / 'crystals.parquet')
+command = [find_executable(), 'predict', 'crystals.parquet', '--model', 'refined', '--output', 'predictions.parquet']
+alone = subprocess.Popen(command, cwd=undisturbed, stderr=subprocess.DEVNULL)
 builder = ScreenWorkChain.get_builder_from_protocol(
     code,
-    {'salts': crystals},
+    {'salts': CrystalSetData.from_table(table).store()},
     {'paper': find_model('paper')},
     'killed',
-    overrides={'shard_size': SHARD_SIZE, 'max_concurrent': 1},
+    'refined',
+    overrides={
+        'shard_size': SHARD_SIZE,
+        'max_concurrent': 1,
+        'refine': {'shard': {'predict': {'parameters': {'chunk_size': 1}}}},
+    },
+    criteria={'min_log10_k_vrh': 1.0},
+    cut={'max_crystals': N_REFINED},
 )
 
 daemon = get_manager().get_daemon_client()
@@ -77,19 +126,27 @@ node = submit(builder)
 
 # Halfway: the first shard is recorded, and the second is just being made; how far that is differs from run to run.
 wait(lambda: n_recorded() >= SHARD_SIZE, SECONDS_TO_FINISH)
-killed = workers()
 wait(lambda: len([child for child in node.called if isinstance(child, orm.WorkChainNode)]) >= 2, SECONDS_TO_FINISH)
-for pid in killed:
-    psutil.Process(pid).kill()
 n_when_killed = n_recorded()
-# The daemon refuses to be stopped, and does not say so, just while it puts another worker in place of the dead one.
-wait(lambda: workers() and not set(workers()) & set(killed), SECONDS_TO_FINISH)
-stopped = daemon.stop_daemon(wait=True, timeout=60)
-if stopped['status'] != 'ok':
-    raise RuntimeError(f'the daemon was not stopped: {stopped}')
-daemon.start_daemon(timeout=60)
+kill_workers()
+
+# In the second stage the executable, when it has saved a part of its crystals, and the worker while it runs again.
+wait(lambda: refining() and n_parts(refining()[0]), SECONDS_TO_FINISH, pause=0.01)
+for process in executables(refining()[0]):
+    process.kill()
+n_saved = n_parts(refining()[0])
+wait(lambda: len(refining()) > 1 and executables(refining()[1]), SECONDS_TO_FINISH)
+kill_workers()
 wait(lambda: node.is_terminated, SECONDS_TO_FINISH)
 
+alone.wait(SECONDS_TO_FINISH)
+expected = {row['material_id']: row for row in pq.read_table(undisturbed / 'predictions.parquet').to_pylist()}
+best = query.predictions(screening='killed').set_index('material_id')
+refined = best[best['model'] == 'refined']
+differences = chain.from_iterable(
+    abs(refined[target] - [expected[name][target] for name in refined.index])
+    for target in ('log10_k_vrh', 'log10_g_vrh')
+)
 group = PredictionsGroup.collection.get(label='killed')
 work_chains = orm.QueryBuilder().append(PredictWorkChain).all(flat=True)
 print(
@@ -102,6 +159,14 @@ print(
             'ids': sorted(member.label for member in group.nodes),
             'n_predictions': orm.QueryBuilder().append(ElasticPredictionData).count(),
             'work_chain_states': [work_chain.process_state.value for work_chain in work_chains],
+            'n_refined': N_REFINED,
+            'refined_when_killed': n_saved,
+            'refined': sorted(refined.index),
+            'first_stage': sorted(query.predictions(screening='killed', first_stage=True)['material_id']),
+            'largest_difference': max(differences),
+            'exit_statuses_of_refining': [job.exit_status for job in refining()],
+            'resumed': refining()[-1].outputs.report['resumed'],
+            'all_ended': all(process.is_sealed for process in [node, *node.called_descendants]),
             'summary': node.outputs.summary.get_dict() if 'summary' in node.outputs else None,
         }
     )

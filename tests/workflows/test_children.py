@@ -7,7 +7,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
 
-from aiida_cgcnn_elastic.workflows.children import find_started
+from aiida_cgcnn_elastic.workflows.children import INTERRUPTED, find_started, seal_interrupted
 
 LABEL = 'shard_salts_0000'
 
@@ -68,3 +68,16 @@ def test_daemon_killed_twice_in_the_same_step(parent, add_child):
     assert child.is_killed
     child = add_child(ProcessState.RUNNING)
     assert find_started(parent, LABEL) == child
+
+
+def test_calcfunctions_that_a_killed_daemon_left_running_are_ended(parent):
+    left, done = (orm.CalcFunctionNode() for _ in range(2))
+    for number, node in enumerate((left, done)):
+        node.set_process_state(ProcessState.RUNNING)
+        node.base.links.add_incoming(parent, LinkType.CALL_CALC, f'choose_{number}')
+        node.store()
+    done.set_process_state(ProcessState.FINISHED)
+    done.seal()
+    seal_interrupted(parent)
+    assert (left.is_sealed, left.is_killed, left.process_status) == (True, True, INTERRUPTED)
+    assert (done.process_state, done.process_status) == (ProcessState.FINISHED, None)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from aiida_cgcnn_elastic.calculations.refine import RefineCalculation
+
 DRIVER = Path(__file__).with_name('kill_daemon_halfway.py')
 
 
@@ -35,7 +37,7 @@ def environment(tmp_path):
     verdi(environment, 'daemon', 'stop', '--all', '--timeout', '60')
 
 
-def test_screening_survives_a_killed_daemon(environment):
+def test_screening_survives_a_killed_daemon_and_job_in_both_stages(environment):
     done = verdi(environment, 'run', str(DRIVER), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     outcome = json.loads(done.stdout.splitlines()[-1])
@@ -43,10 +45,18 @@ def test_screening_survives_a_killed_daemon(environment):
     assert outcome['exit_status'] == 0
     # Every crystal once, in the group and in the database; one finished work chain a shard, and none left hanging.
     assert outcome['ids'] == sorted(set(outcome['ids']))
-    assert len(outcome['ids']) == outcome['n_crystals'] == outcome['n_predictions']
+    assert len(outcome['ids']) == outcome['n_crystals'] == outcome['n_predictions'] - outcome['n_refined']
     assert outcome['work_chain_states'].count('finished') == outcome['n_shards']
     assert set(outcome['work_chain_states']) <= {'finished', 'killed'}
+    assert outcome['all_ended']
     assert outcome['summary']['n_predicted'] == outcome['n_crystals']
+    # The second stage went on from what its killed job had saved, and says what it says undisturbed.
+    assert 0 < outcome['refined_when_killed'] < outcome['n_refined'], 'the job was over before it was killed'
+    assert outcome['exit_statuses_of_refining'] == [RefineCalculation.exit_codes.ERROR_REPORT_MISSING.status, 0]
+    assert outcome['resumed']
+    assert outcome['refined'] == outcome['first_stage']
+    assert len(outcome['refined']) == outcome['n_refined'] == outcome['summary']['n_refined']
+    assert outcome['largest_difference'] < 1e-5
 
 
 def test_screening_is_paused_played_killed_and_continued(environment):

@@ -61,6 +61,19 @@ def test_inputs_that_cannot_be_used_are_tried_once(code, make_set, model):
     assert [job.exit_status for job in process.called] == [PredictCalculation.exit_codes.ERROR_SETTINGS_INVALID.status]
 
 
+def test_killed_job_is_continued_once_and_then_given_up(prediction, training, code):
+    for process, process_class in ((prediction, PredictCalculation), (training, TrainCalculation)):
+        node = job(process_class, code, process_class.exit_codes.ERROR_REPORT_MISSING.status)
+        process.ctx.iteration = 1
+        assert process.handle_killed(node).exit_code.status == 0
+        assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+        process.ctx.iteration = 2
+        assert process.handle_killed(node) is None
+        # One that was killed after another had been stopped in time is continued again.
+        process.ctx.iteration = 4
+        assert process.handle_killed(node).exit_code.status == 0
+
+
 @pytest.mark.parametrize('label', ['ERROR_REPORT_MISSING', 'ERROR_UNEXPECTED', 'ERROR_STOPPED', 'ERROR_DIVERGED'])
 def test_inputs_are_not_blamed_for_what_the_job_did(training, code, label):
     assert (

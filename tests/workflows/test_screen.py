@@ -29,9 +29,10 @@ def jobs(process) -> list[orm.CalcJobNode]:
 
 @pytest.fixture(scope='module')
 def builder(make_set, model, faulty_code):
-    """Return a factory of builders of one screening: nine crystals, a shard for each five, the first job breaks."""
+    """Return a factory of builders of one screening: nine crystals, a shard for each five, the first breaks."""
     crystals = make_set()
-    code = faulty_code('breaks-once', 1)
+    # The work chain tries once more where a job ends without a word.
+    code = faulty_code('breaks-twice', 2)
 
     def factory(label: str = 'first', criteria: dict | None = None):
         return ScreenWorkChain.get_builder_from_protocol(
@@ -69,8 +70,8 @@ def test_failed_shard_is_told_and_the_others_are_kept(broken):
     assert summary['n_predicted'] + summary['n_excluded'] == 4
     assert len(members(PredictionsGroup, 'first')) == summary['n_predicted']
     assert 'candidates' not in broken.outputs
-    # The folder of the failed job is still there to look into, that of the other is cleaned.
-    assert [node.outputs.remote_folder.is_cleaned for node in jobs(broken)] == [False, True]
+    # The folders of the failed jobs are still there to look into, that of the other is cleaned.
+    assert [node.outputs.remote_folder.is_cleaned for node in jobs(broken)] == [False, False, True]
 
 
 def test_running_again_continues_without_doing_anything_twice(continued):
