@@ -1,35 +1,32 @@
 """Write many nodes, their links and their group memberships in one transaction.
 
-A node stored through the ORM costs milliseconds, because each one is its own transaction and its own flush. Here the
-rows go through :meth:`~aiida.orm.implementation.StorageBackend.bulk_insert`, the way by which AiiDA imports archives.
-What is written is equal to what ``store()`` would have written, the hash included.
+A node stored through the ORM costs milliseconds, because each one is its own transaction and its own flush. Here many
+rows go in one statement (:mod:`~aiida_cgcnn_elastic.storage.rows`). What is written is equal to what ``store()`` would
+have written, the hash included.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
-from uuid import uuid4
 
-from aiida.common import timezone
 from aiida.common.hashing import make_hash
 from aiida.common.links import LinkType, validate_link_label
 from aiida.engine import ProcessState
 from aiida.orm import Data, Group, Node, ProcessNode, QueryBuilder, load_node
-from aiida.orm.entities import EntityTypes
-from aiida.orm.implementation import StorageBackend
 from aiida.orm.nodes.caching import NodeCaching
 from aiida.repository import Repository
+
+from aiida_cgcnn_elastic.storage.rows import DataRow, Link, rows_of
 
 __all__ = ('NewNode', 'add_to_group', 'finish_interrupted', 'replace_members', 'store_outputs')
 
 _ROWS_AT_ONCE = 2000
-# Small statements are fastest: what SQLAlchemy keeps for each row stays in the processor's cache.
-_ROWS_A_STATEMENT = 200
 _LONGEST_LABEL = 255
 
 
@@ -99,27 +96,27 @@ def store_outputs(
     if group is not None and not group.is_stored:
         raise ValueError(f'the group {group.label!r} is not stored')
     backend = creator.backend
+    rows = rows_of(backend)
     seen: set[str] = set()
     pks: list[int] = []
     with _no_garbage_collection(), backend.transaction():
         for piece in _pieces(nodes):
             for node in piece:
                 _check_node(node, seen)
-            new_pks = _insert_nodes(backend, node_class, piece)
-            labels = [node.link_label for node in piece]
-            _insert_links(
-                backend, LinkType.CREATE, [(creator.pk, pk, label) for pk, label in zip(new_pks, labels, strict=True)]
-            )
+            new_pks = rows.insert_data([_row(node_class, node) for node in piece], node_type=node_class.class_node_type)
+            links = [Link(creator.pk, pk, node.link_label) for pk, node in zip(new_pks, piece, strict=True)]
+            rows.insert_links(links, link_type=LinkType.CREATE.value)
             if group is not None:
-                _insert_members(backend, group, new_pks)
+                rows.insert_members(group.pk, new_pks)
             pks.extend(new_pks)
         if inputs:
             for label in inputs:
                 validate_link_label(label)
-            _insert_links(backend, LinkType.INPUT_CALC, [(pk, creator.pk, label) for label, pk in inputs.items()])
+            links = [Link(pk, creator.pk, label) for label, pk in inputs.items()]
+            rows.insert_links(links, link_type=LinkType.INPUT_CALC.value)
         # What `verdi run --auto-group` collects.
         if pks and backend.autogroup.is_to_be_grouped(load_node(pks[0])):
-            _insert_members(backend, backend.autogroup.get_or_create_group(), pks)
+            rows.insert_members(backend.autogroup.get_or_create_group().pk, pks)
     return pks
 
 
@@ -127,7 +124,7 @@ def add_to_group(group: Group, pks: Iterable[int]) -> int:
     """Add stored nodes to a stored group in one transaction and return how many were not in it before."""
     new = _absent(group, pks)
     with group.backend.transaction():
-        _insert_members(group.backend, group, new)
+        rows_of(group.backend).insert_members(group.pk, new)
     return len(new)
 
 
@@ -139,8 +136,8 @@ def replace_members(group: Group, new: Iterable[int], old: Iterable[int], place:
         old_nodes = QueryBuilder(backend=group.backend).append(Node, filters={'id': {'in': removed}}).all(flat=True)
     joining, moving = _absent(group, new), _absent(place, removed)
     with group.backend.transaction():
-        _insert_members(group.backend, place, moving)
-        _insert_members(group.backend, group, joining)
+        rows_of(group.backend).insert_members(place.pk, moving)
+        rows_of(group.backend).insert_members(group.pk, joining)
         group.remove_nodes(old_nodes)
 
 
@@ -221,33 +218,10 @@ def _pieces(nodes: Iterable[NewNode]) -> Iterator[list[NewNode]]:
         yield piece
 
 
-def _insert_nodes(backend: StorageBackend, node_class: type[Data], nodes: list[NewNode]) -> list[int]:
-    """Insert rows of nodes and return their pks in the same order."""
-    now = timezone.now()
-    node_type = node_class.class_node_type
-    user_pk = backend.default_user.pk
-    rows = [
-        {
-            'uuid': str(uuid4()),
-            'node_type': node_type,
-            'process_type': None,
-            'label': node.label,
-            'description': node.description,
-            'ctime': now,
-            'mtime': now,
-            'attributes': node.attributes,
-            'extras': {**node.extras, NodeCaching._HASH_EXTRA_KEY: node.hash or _hash(node_class, node.attributes)},
-            'repository_metadata': {},
-            'dbcomputer_id': None,
-            'user_id': user_pk,
-        }
-        for node in nodes
-    ]
-    pks = _insert(backend, EntityTypes.NODE, rows)
-    # The database may hand back the new keys in any order.
-    query = QueryBuilder(backend=backend).append(Node, filters={'id': {'in': pks}}, project=['uuid', 'id'])
-    pk_of = dict(query.all())
-    return [pk_of[row['uuid']] for row in rows]
+def _row(node_class: type[Data], node: NewNode) -> DataRow:
+    """Return a node as row of the database."""
+    extras = {**node.extras, NodeCaching._HASH_EXTRA_KEY: node.hash or _hash(node_class, node.attributes)}
+    return DataRow(node.label, node.description, json.dumps(node.attributes), json.dumps(extras))
 
 
 def _hash(node_class: type[Data], attributes: dict[str, Any]) -> str:
@@ -263,25 +237,3 @@ def _hash(node_class: type[Data], attributes: dict[str, Any]) -> str:
             'computer_uuid': None,
         }
     )
-
-
-def _insert_links(
-    backend: StorageBackend, link_type: LinkType, links: list[tuple[int | None, int | None, str]]
-) -> None:
-    """Insert links, each of (pk of the source, pk of the target, label)."""
-    rows = [
-        {'input_id': source, 'output_id': target, 'label': label, 'type': link_type.value}
-        for source, target, label in links
-    ]
-    _insert(backend, EntityTypes.LINK, rows)
-
-
-def _insert_members(backend: StorageBackend, group: Group, pks: list[int]) -> None:
-    _insert(backend, EntityTypes.GROUP_NODE, [{'dbgroup_id': group.pk, 'dbnode_id': pk} for pk in pks])
-
-
-def _insert(backend: StorageBackend, entity_type: EntityTypes, rows: list[dict[str, Any]]) -> list[int]:
-    pks: list[int] = []
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        pks.extend(backend.bulk_insert(entity_type, rows[start : start + _ROWS_A_STATEMENT]))
-    return pks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.structures import structure_attributes
 from aiida_cgcnn_elastic.storage import NewNode, add_to_group, store_outputs
+from aiida_cgcnn_elastic.storage.rows import AnyRows, DataRow, Link, rows_of
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 
@@ -54,6 +56,39 @@ def new_predictions(n: int) -> list[NewNode]:
     ]
 
 
+def awkward_nodes() -> list[NewNode]:
+    """Return nodes whose texts mean something to a database, to an array of it or to JSON."""
+    nodes = []
+    for number, awkward in enumerate(
+        ['a"b', "it's", 'a\\b', '{x,y}', 'NULL', '', 'two\nlines', '\t\u03b1\U0001f642', '%s :x']
+    ):
+        known = {'material_id': awkward or 'none', 'log10_g_vrh': 1e-12, 'poisson_ratio': 0.0}
+        attributes = {**ATTRIBUTES, **known, f'key {awkward}': [awkward, {'in': awkward}, None]}
+        nodes.append(
+            NewNode(
+                attributes,
+                f'q_{number}',
+                awkward,
+                awkward,
+                extras={'extra': awkward},
+                hash=ElasticPredictionData.hash_of(attributes),
+            )
+        )
+    return nodes
+
+
+def check_awkward_nodes(creator: CalcFunctionNode) -> None:
+    """Store awkward nodes in bulk, and check that each is what it would be, stored alone."""
+    new = awkward_nodes()
+    for pk, node in zip(store_outputs(ElasticPredictionData, new, creator=creator), new, strict=True):
+        alone = ElasticPredictionData(node.attributes)
+        alone.base.extras.set_many(node.extras)
+        # What a prediction is called is set with its attributes.
+        alone.label, alone.description = node.label, node.description
+        assert row(load_node(pk)) == row(alone.store())
+        assert creator.outputs[node.link_label].pk == pk
+
+
 def row(node: Node) -> dict:
     """Return all columns of a node that do not have to differ."""
     values = QueryBuilder().append(Node, filters={'id': node.pk}, project=list(COLUMNS)).one()
@@ -78,6 +113,28 @@ def test_prediction_equals_one_stored_alone(creator):
     assert abs((bulk.ctime - alone.ctime).total_seconds()) < 60
     assert type(bulk.base.attributes.get('log10_k_vrh')) is float
     assert bulk.base.attributes.get('log10_g_vrh') == 0.3
+
+
+def test_awkward_texts_stay_what_they_are(creator):
+    check_awkward_nodes(creator)
+
+
+def test_every_way_to_insert_writes_the_same(creator):
+    backend, group, written = creator.backend, Group(label='all').store(), []
+    new = [DataRow(node.label, node.description, json.dumps(node.attributes), '{}') for node in awkward_nodes()]
+    for number, way in enumerate((rows_of(backend), AnyRows(backend))):
+        with backend.transaction():
+            pks = way.insert_data(new, node_type=ElasticPredictionData.class_node_type)
+            way.insert_links([Link(creator.pk, pks[0], f'p_{number}')], link_type=LinkType.CREATE.value)
+            way.insert_members(group.pk, pks)
+            assert way.insert_data([], node_type='') == []
+            way.insert_links([], link_type=LinkType.CREATE.value)
+            way.insert_members(group.pk, [])
+        assert pks == sorted(pks)
+        assert links(load_node(pks[0])) == [(creator.pk, LinkType.CREATE, f'p_{number}')]
+        written.append([row(load_node(pk)) for pk in pks])
+    assert written[0] == written[1]
+    assert group.count() == 2 * len(new)
 
 
 def test_structure_equals_one_stored_alone(creator, crystals):

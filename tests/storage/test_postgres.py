@@ -30,7 +30,7 @@ from aiida_cgcnn_elastic.groups import PredictionsGroup
 from aiida_cgcnn_elastic.storage import add_to_group, store_outputs
 from tests.conftest import measured_as_predicted
 from tests.crystals.making import rock_salt
-from tests.storage.test_bulk import ATTRIBUTES, new_predictions, row
+from tests.storage.test_bulk import ATTRIBUTES, check_awkward_nodes, new_predictions, row
 
 
 def binaries() -> Path:
@@ -112,6 +112,10 @@ def test_prediction_equals_one_stored_alone(profile):
     assert type(bulk.base.attributes.get('log10_k_vrh')) is float
     labels = dict(QueryBuilder().append(ElasticPredictionData, project=['id', 'label']).all())
     assert [labels[pk] for pk in pks] == [f'mp-{i}' for i in range(700)]
+
+
+def test_awkward_texts_stay_what_they_are(profile):
+    check_awkward_nodes(CalcFunctionNode().store())
 
 
 def test_all_or_nothing(profile):
