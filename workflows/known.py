@@ -16,11 +16,13 @@ from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+
 __all__ = ('find_known', 'take_known')
 
 JOBS = tuple(f'aiida.calculations:cgcnn_elastic.{name}' for name in ('predict', 'refine'))
-ROUNDING = 1e-9
-"""Numbers that differ by less than this part of them are equal."""
+PAIRS_REMEMBERED = 32
+"""Pairs of sets of which it is remembered which crystals they share, at a byte a crystal."""
 DECISIVE = {'dtype': 'float32', 'device': 'auto'}
 """The parameters that change what is predicted, be it the last digit, and their defaults. The others cut the work."""
 
@@ -39,24 +41,18 @@ def find_known(
     parameters
         Those of the job.
     """
-    from aiida_cgcnn_elastic.crystals.matching import find_equal
-
     wanted = sorted(model.content_sha256 for model in models.values())
     table = None
     found: list[PredictionSetData] = []
     seen: set[str] = set()
     is_left = np.ones(crystals.n_crystals, dtype=bool)
-    rows_of: dict[str, np.ndarray] = {}
     for process, predictions in _earlier():
         same_models = sorted(model['content_sha256'] for model in predictions.models) == wanted
         if not same_models or predictions.content_sha256 in seen or _decisive(process) != _of(parameters):
             continue
         seen.add(predictions.content_sha256)
         table = crystals.get_table() if table is None else table
-        earlier = process.inputs.crystals
-        if earlier.content_sha256 not in rows_of:
-            rows_of[earlier.content_sha256] = find_equal(table, earlier.get_table())
-        is_known = is_left & (rows_of[earlier.content_sha256] >= 0)
+        is_known = is_left & _is_in(crystals, table, process.inputs.crystals)
         if is_known.any():
             is_known &= _position(table, _ids(predictions)) >= 0
         if is_known.any():
@@ -83,7 +79,6 @@ def take_known(crystals: CrystalSetData, criteria: orm.Dict, **sets: Any) -> dic
     """
     import pyarrow as pa
 
-    from aiida_cgcnn_elastic.crystals.matching import find_equal
     from aiida_cgcnn_elastic.screening import Criteria, exclusions
 
     table = crystals.get_table()
@@ -95,12 +90,8 @@ def take_known(crystals: CrystalSetData, criteria: orm.Dict, **sets: Any) -> dic
     )
     known: dict[str, PredictionSetData] = {}
     updated, rejected = [_with_properties(None, today.slice(0, 0))], []
-    rows_of: dict[str, np.ndarray] = {}
     for key, predictions in sorted(sets['predictions'].items()):
-        earlier = sets['earlier'][key]
-        if earlier.content_sha256 not in rows_of:
-            rows_of[earlier.content_sha256] = find_equal(table, earlier.get_table())
-        is_equal = rows_of[earlier.content_sha256] >= 0
+        is_equal = _is_in(crystals, table, sets['earlier'][key])
         for part, collected in ((predictions.get_rejections(), rejected), (predictions.get_table(), None)):
             rows = _position(table, part.column('material_id'))
             is_taken = is_left & is_equal & (rows >= 0)
@@ -126,6 +117,24 @@ def take_known(crystals: CrystalSetData, criteria: orm.Dict, **sets: Any) -> dic
         origin = {**crystals.origin, 'skipped_by_reason': {}}
         outputs['new'] = CrystalSetData.from_table(table.select(is_left), origin)
     return outputs
+
+
+def _is_in(crystals: CrystalSetData, table: CrystalTable, earlier: CrystalSetData) -> np.ndarray:
+    """Return which crystals of a set, whose table is given, an earlier set has, too.
+
+    That is remembered for the last few pairs: what :func:`find_known` compares, :func:`take_known` needs right after.
+    """
+    from aiida_cgcnn_elastic.crystals.matching import find_equal
+
+    key = (crystals.content_sha256, earlier.content_sha256)
+    if key not in _remembered:
+        while len(_remembered) >= PAIRS_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+        _remembered[key] = find_equal(table, earlier.get_table()) >= 0
+    return _remembered[key]
+
+
+_remembered: dict[tuple[str, str], np.ndarray] = {}
 
 
 def _earlier() -> list[tuple[orm.ProcessNode, PredictionSetData]]:
@@ -183,10 +192,7 @@ def _with_properties(predictions: pa.Table | None, today: pa.Table) -> pa.Table:
 
 
 def _equal_rows(table: pa.Table, other: pa.Table) -> np.ndarray:
-    """Return which rows of two tables are equal in all columns, numbers up to rounding.
-
-    A density, for instance, is a difference of sums over all atoms of a table, so its last digits depend on the table.
-    """
+    """Return which rows of two tables are equal in all columns, to the last digit."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -196,8 +202,9 @@ def _equal_rows(table: pa.Table, other: pa.Table) -> np.ndarray:
     for name in table.column_names:
         ours, theirs = table.column(name), other.column(name)
         if pa.types.is_floating(ours.type) and pa.types.is_floating(theirs.type):
+            # A job cannot tell a missing number from NaN.
             values = [pc.fill_null(column, np.nan).to_numpy() for column in (ours, theirs)]
-            is_equal &= np.isclose(*values, rtol=ROUNDING, atol=0, equal_nan=True)
+            is_equal &= (values[0] == values[1]) | (np.isnan(values[0]) & np.isnan(values[1]))
             continue
         if pa.types.is_list(ours.type):
             ours, theirs = (pc.binary_join(column.cast(pa.list_(pa.string())), ' ') for column in (ours, theirs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.crystals.matching import find_equal
@@ -30,3 +31,18 @@ def test_any_difference_of_the_structure_counts(crystals):
     )
     other = CrystalTable.from_crystals([larger, replaced, strained, moved, same])
     assert find_equal(CrystalTable.from_crystals(crystals[:5]), other).tolist() == [4, -1, -1, -1, -1]
+
+
+def test_many_crystals_are_compared_one_by_one(crystals):
+    n_copies = 8000
+    many = CrystalTable.concatenate([CrystalTable.from_crystals(crystals)] * n_copies, allow_duplicate_ids=True)
+    ids = [str(row) for row in range(len(many))]
+    many = CrystalTable.from_arrow(many.arrow.set_column(0, 'material_id', [ids]))
+    rows = np.random.default_rng(0).permutation(len(many))
+    lattices = many.arrays().lattices.copy()
+    strained = [5, len(many) // 2, len(many) - 1]
+    lattices[strained] *= 1 + 1e-9
+    changed = many.arrow.set_column(1, 'lattice', pa.FixedSizeListArray.from_arrays(pa.array(lattices.ravel()), 9))
+    expected = np.argsort(rows)
+    expected[strained] = -1
+    assert (find_equal(many, CrystalTable.from_arrow(changed).select(rows)) == expected).all()

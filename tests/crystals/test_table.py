@@ -220,6 +220,23 @@ def test_description_has_density_and_volume_and_keeps_what_the_source_knows():
     assert rows[1]['band_gap'] is None
 
 
+def test_description_of_a_crystal_does_not_depend_on_the_others():
+    random = np.random.default_rng(0)
+    many = CrystalTable.from_crystals(
+        Crystal(
+            str(row),
+            np.diag([5.1, 6.2, 7.3]) + random.normal(0, 0.3, (3, 3)),
+            random.integers(1, 95, n_atoms),
+            random.random((n_atoms, 3)),
+        )
+        for row, n_atoms in enumerate(random.integers(1, 200, 200))
+    )
+    alone = pa.concat_tables([many.slice(row, row + 1).describe() for row in range(len(many))])
+    assert many.describe().equals(alone.combine_chunks())
+    others = random.permutation(len(many))
+    assert many.select(others).describe().equals(alone.take(pa.array(others)))
+
+
 def test_description_of_no_crystals_has_its_columns():
     assert CrystalTable.empty().describe().num_rows == 0
     assert 'elements' in CrystalTable.empty().describe().column_names
