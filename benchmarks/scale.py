@@ -2,11 +2,15 @@
 
     python benchmarks/large_release.py GNOME_FOLDER --crystals 10000 --output SCRATCH/10000
     python benchmarks/scale.py SCRATCH/10000 SCRATCH/100000 SCRATCH/381000 --storage sqlite postgresql
+    python benchmarks/scale.py SCRATCH/100000 --again SCRATCH/102000
 
 Every release is ingested and screened by the real work chain, as `aiida-cgcnn-elastic ingest` and `screen` do it, in a
 new profile in a temporary folder. Then it is queried, flagged again under other criteria, exported and deleted. CPU
 seconds (user and system) of every process are attributed to the stage in which they were spent. Memory is the
-proportional share (PSS) of all processes together at its highest moment, and of each kind of process.
+proportional share (PSS) of all processes together at its highest moment, of each kind of process and in each stage.
+
+With `--again`, a newer release is ingested and screened after that, in the same profile: crystals that it shares with
+the first need not be predicted again. Stages of this second screening begin with `again`.
 
 `benchmarks/original.py` measures the way of the original code on crystals of the same release.
 """
@@ -45,6 +49,7 @@ class Watch:
         self._seconds: dict[tuple[int, float], float] = {}
         self.cpu: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.memory: dict[str, float] = defaultdict(float)
+        self.memory_by_stage: dict[str, float] = defaultdict(float)
 
     def look(self) -> None:
         """Note what all processes have used by now."""
@@ -66,6 +71,7 @@ class Watch:
             total += memory
         for kind, memory in [*by_kind.items(), ('all', total)]:
             self.memory[kind] = max(self.memory[kind], memory)
+        self.memory_by_stage[stage] = max(self.memory_by_stage[stage], total)
 
     def _find(self) -> None:
         for process in psutil.process_iter(['create_time']):
@@ -98,6 +104,8 @@ def measure(release: Path, storage: str, options: argparse.Namespace) -> dict[st
         # On its way the folder's name is that of what is measured: processes are found by the folder they work in.
         command = [sys.executable, str(Path(__file__).absolute()), str(release.absolute()), '--storage', storage]
         command += ['--model', options.model, '--inside', str(folder)]
+        if options.again is not None:
+            command += ['--again', str(options.again.absolute())]
         watch = Watch(folder)
         load = os.getloadavg()[0]
         process = subprocess.Popen(command, cwd=folder)
@@ -113,6 +121,7 @@ def measure(release: Path, storage: str, options: argparse.Namespace) -> dict[st
         'load_after': os.getloadavg()[0],
         'cpu': {stage: {kind: round(value, 1) for kind, value in kinds.items()} for stage, kinds in watch.cpu.items()},
         'memory_mb': {kind: round(value) for kind, value in watch.memory.items()},
+        'memory_mb_by_stage': {stage: round(value) for stage, value in watch.memory_by_stage.items()},
     }
 
 
@@ -123,9 +132,12 @@ class Stages:
         self._file = folder / STAGE_FILE
         self.seconds: dict[str, float] = defaultdict(float)
         self.cpu: dict[str, float] = defaultdict(float)
+        self.prefix = ''
+        """What the names of stages begin with from now on."""
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a function as a stage of its own."""
+        name = self.prefix + name
         before = self._file.read_text(encoding='utf-8') if self._file.exists() else 'start'
         self._file.write_text(name, encoding='utf-8')
         start, cpu = time.perf_counter(), time.process_time()
@@ -142,7 +154,7 @@ class Stages:
             self._file.write_text(before, encoding='utf-8')
 
     def watch(self, owner: Any, method: str, name: str) -> None:
-        """Make every call of a method a stage."""
+        """Make every call of a method without positional arguments a stage."""
         stages, original = self, getattr(owner, method)
 
         # Not `functools.wraps`: a work chain wants steps whose only positional argument is `self`.
@@ -154,26 +166,26 @@ class Stages:
         setattr(owner, method, watched)
 
 
-def inside(release: Path, storage: str, model: str, folder: Path) -> None:
+def inside(release: Path, again: Path | None, storage: str, model: str, folder: Path) -> None:
     """Screen a release in a new profile in a folder and write what it took."""
     from aiida.manage import get_manager
 
     if storage == 'sqlite':
         servers.load_temporary_profile(folder)
-        result = screen(release, model, folder)
+        result = screen(release, again, model, folder)
     else:
         with servers.postgresql(folder / 'postgresql') as database:
             servers.load_temporary_profile(folder, database)
             try:
-                result = screen(release, model, folder)
+                result = screen(release, again, model, folder)
             finally:
                 # While the server is there to say goodbye to.
                 get_manager().reset_profile()
     (folder / RESULT_FILE).write_text(json.dumps({'storage': storage, **result}), encoding='utf-8')
 
 
-def screen(release: Path, model: str, folder: Path) -> dict[str, Any]:
-    """Ingest, screen, query, flag again, export and delete; return times and counts."""
+def screen(release: Path, again: Path | None, model: str, folder: Path) -> dict[str, Any]:
+    """Ingest, screen, query, flag again, export, screen a newer release and delete; return times and counts."""
     from aiida import orm
     from aiida.manage import get_manager
     from aiida.tools import delete_nodes
@@ -191,31 +203,36 @@ def screen(release: Path, model: str, folder: Path) -> dict[str, Any]:
 
     stages = Stages(folder)
     # From the outside inwards: only what a stage does beside the stages within it counts as its own.
-    for method in ('record_predictions', 'flag_candidates', 'results'):
+    for method in ('plan_shards', 'record_predictions', 'flag_candidates', 'results'):
         stages.watch(ScreenWorkChain, method, f'screen/{method}')
     stages.watch(PredictParser, 'parse', 'screen/parse')
     stages.watch(IngestParser, 'parse', 'ingest/parse')
 
     code = setup_localhost().code
     model_node = find_model(model)
-    start = time.perf_counter()
-    builder = stages.run('store files', ingest_builder, code, [release / 'by_id.zip', release / SUMMARY])
-    ingest = stages.run('ingest', launch, builder)
-    _require(ingest)
+
+    def zip_to_candidates(release: Path, label: str) -> tuple[orm.ProcessNode, orm.ProcessNode]:
+        """Return the finished ingestion and screening of a release."""
+        start = time.perf_counter()
+        builder = stages.run('store files', ingest_builder, code, [release / 'by_id.zip', release / SUMMARY])
+        ingest = stages.run('ingest', launch, builder)
+        _require(ingest)
+        builder = ScreenWorkChain.get_builder_from_protocol(
+            code,
+            {'gnome': ingest.outputs.crystals},
+            {'model': model_node},
+            label,
+            overrides={'max_concurrent': 1},
+            options=all_cores(),
+        )
+        screening = stages.run('screen', launch, builder)
+        _require(screening)
+        stages.seconds[f'{stages.prefix}zip to candidates'] = time.perf_counter() - start
+        return ingest, screening
+
+    ingest, screening = zip_to_candidates(release, 'scale')
     crystals = ingest.outputs.crystals
-    builder = ScreenWorkChain.get_builder_from_protocol(
-        code,
-        {'gnome': crystals},
-        {'model': model_node},
-        'scale',
-        overrides={'max_concurrent': 1},
-        options=all_cores(),
-    )
-    screening = stages.run('screen', launch, builder)
-    _require(screening)
-    total = time.perf_counter() - start
-    stages.seconds['zip to candidates'] = total
-    summary = screening.outputs.summary.get_dict()
+    summary = _counts(screening)
     reports = {
         'ingest': [ingest],
         'predict': [n for n in screening.called_descendants if isinstance(n, orm.CalcJobNode)],
@@ -248,17 +265,24 @@ def screen(release: Path, model: str, folder: Path) -> dict[str, Any]:
     stages.run('export Parquet', export_predictions, folder / 'predictions.parquet', screening='scale')
     stages.run('export archive', write_archive, folder / 'candidates.aiida', 'scale')
     size['archive_mb'] = (folder / 'candidates.aiida').stat().st_size / 1e6
+    screenings, second = [screening], None
+    if again is not None:
+        stages.prefix = 'again '
+        screenings.append(zip_to_candidates(again, 'again')[1])
+        stages.prefix = ''
+        second = _counts(screenings[-1])
     before = orm.QueryBuilder().append(orm.Node).count()
-    stages.run('delete', delete_nodes, [screening.pk], dry_run=False)
+    stages.run('delete', delete_nodes, [one.pk for one in screenings], dry_run=False)
     n_deleted = before - orm.QueryBuilder().append(orm.Node).count()
     stages.run('maintain', get_manager().get_profile_storage().maintain, full=False)
     left = orm.QueryBuilder().append(ElasticPredictionData).count()
     if left:
-        raise SystemExit(f'{left} records are left of a deleted screening')
+        raise SystemExit(f'{left} records are left of deleted screenings')
     return {
         'n_deleted': n_deleted,
         'model': model,
-        'summary': {key: value for key, value in summary.items() if key.startswith('n_')},
+        'summary': summary,
+        'summary_again': second,
         'seconds': dict(stages.seconds),
         'cpu_of_aiida': dict(stages.cpu),
         'timings': timings,
@@ -278,6 +302,10 @@ def _times(function: Callable[[], Any]) -> list[float]:
         function()
         times.append(time.perf_counter() - start)
     return [times[0], min(times[1:])]
+
+
+def _counts(screening: Any) -> dict[str, int]:
+    return {key: value for key, value in screening.outputs.summary.get_dict().items() if key.startswith('n_')}
 
 
 def _require(process: Any) -> None:
@@ -301,11 +329,16 @@ def show(result: dict[str, Any]) -> None:
     n_crystals = result['summary']['n_read']
     load = f'load {result["load_before"]:.1f} to {result["load_after"]:.1f}'
     print(f'\n{n_crystals:,} crystals, {result["storage"]}, model {result["model"]}, {load}: {result["summary"]}')
-    print('  stage'.ljust(34), 'seconds', ' CPU s (by kind of process)')
+    if result['summary_again']:
+        counts = result['summary_again']
+        n_new = counts['n_predicted'] - counts['n_taken']
+        print(f'  again: {counts["n_taken"]:,} predictions reused, {n_new:,} made anew: {counts}')
+    print('  stage'.ljust(34), 'seconds', ' MB at most', ' CPU s (by kind of process)')
     for stage, seconds in result['seconds'].items():
         kinds = result['cpu'].get(stage, {})
         shown = ', '.join(f'{kind} {value:.1f}' for kind, value in kinds.items() if value >= 0.05)
-        print(f'  {stage:30} {seconds:9.1f}  {sum(kinds.values()):.1f} ({shown})')
+        memory = result['memory_mb_by_stage'].get(stage, '-')
+        print(f'  {stage:30} {seconds:9.1f} {memory:>11}  {sum(kinds.values()):.1f} ({shown})')
     for name, timings in result['timings'].items():
         print(f'  job {name}:', ', '.join(f'{stage} {seconds:.1f}' for stage, seconds in timings.items()))
     memory = ', '.join(f'{kind} {value:,}' for kind, value in result['memory_mb'].items())
@@ -320,6 +353,7 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('releases', nargs='+', type=Path, help='folders that benchmarks/large_release.py made')
+    parser.add_argument('--again', type=Path, help='a newer release, which is screened after each of the others')
     parser.add_argument('--storage', nargs='+', choices=['sqlite', 'postgresql'], default=['sqlite'])
     parser.add_argument('--model', default='fast')
     parser.add_argument('--folder', type=Path, help='where temporary folders are made')
@@ -327,7 +361,7 @@ def main() -> None:
     parser.add_argument('--inside', type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside is not None:
-        inside(options.releases[0], options.storage[0], options.model, options.inside)
+        inside(options.releases[0], options.again, options.storage[0], options.model, options.inside)
         return
     print(machine.describe('aiida-core', 'numpy', 'pyarrow', 'torch'), flush=True)
     for release in options.releases:
