@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aiida_cgcnn_elastic.elasticity import LAWS
 from aiida_cgcnn_elastic.screening.columns import Columns, arrow_column, float_column, required
 from aiida_cgcnn_elastic.screening.criteria import CriteriaError
+from aiida_cgcnn_elastic.screening.ranking import hardest_first, hardness_of
 
 HARDNESS_BELOW_CUT = 'hardness_below_cut'
 BEYOND_FRACTION = 'beyond_fraction'
@@ -113,15 +113,14 @@ def apply_cut(predictions: Columns, cut: Cut, hardness_law: str) -> CutResult:
     log10_k = required(float_column(predictions, 'log10_k_vrh'), 'log10_k_vrh', 'a cut')
     log10_g = required(float_column(predictions, 'log10_g_vrh'), 'log10_g_vrh', 'a cut')
     ids = required(arrow_column(predictions, 'material_id'), 'material_id', 'a cut').to_pylist()
-    with np.errstate(over='ignore', under='ignore'):
-        hardness = LAWS[hardness_law](10.0**log10_k, 10.0**log10_g)
+    hardness = hardness_of(log10_k, log10_g, hardness_law)
 
     usable = np.flatnonzero(np.isfinite(hardness))
     not_chosen = Counter({NO_PREDICTION: len(ids) - len(usable)})
     # Only those above the threshold are sorted: that is a small part.
     hard = usable if cut.min_hardness is None else usable[hardness[usable] >= cut.min_hardness]
     not_chosen[HARDNESS_BELOW_CUT] = len(usable) - len(hard)
-    ranked = sorted(hard.tolist(), key=lambda row: (-hardness[row], -log10_g[row], ids[row]))
+    ranked = hardest_first(hard.tolist(), hardness, log10_g, ids)
     for reason, limit in (
         (BEYOND_FRACTION, None if cut.fraction is None else math.ceil(cut.fraction * len(ids))),
         (BEYOND_MAX_CRYSTALS, cut.max_crystals),

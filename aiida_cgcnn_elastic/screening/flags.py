@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aiida_cgcnn_elastic.elasticity import LAWS
 from aiida_cgcnn_elastic.screening import reasons
 from aiida_cgcnn_elastic.screening.columns import Columns, arrow_column, float_column, n_rows, required
 from aiida_cgcnn_elastic.screening.criteria import Criteria
 from aiida_cgcnn_elastic.screening.filters import exclusions, kept_unknown
 from aiida_cgcnn_elastic.screening.probability import UNCERTAIN, candidate_probability
+from aiida_cgcnn_elastic.screening.ranking import hardest_first, hardness_of
 
 FLAG_COLUMNS = (
     'material_id',
@@ -96,8 +96,7 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
     log10_k = required(float_column(predictions, 'log10_k_vrh'), 'log10_k_vrh', 'a screening')
     log10_g = required(float_column(predictions, 'log10_g_vrh'), 'log10_g_vrh', 'a screening')
     material_ids = required(arrow_column(predictions, 'material_id'), 'material_id', 'a ranking').to_pylist()
-    with np.errstate(over='ignore', under='ignore'):
-        hardness = LAWS[criteria.hardness_law](10.0**log10_k, 10.0**log10_g)
+    hardness = hardness_of(log10_k, log10_g, criteria.hardness_law)
 
     why = exclusions(predictions, criteria)
     rules = [(reasons.NO_PREDICTION, ~np.isfinite(hardness))]
@@ -117,7 +116,7 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         why[is_candidate & applies] = reason
         is_candidate &= ~applies
 
-    ranked = sorted(np.flatnonzero(is_candidate), key=lambda row: (-hardness[row], -log10_g[row], material_ids[row]))
+    ranked = hardest_first(np.flatnonzero(is_candidate).tolist(), hardness, log10_g, material_ids)
     if criteria.duplicates == 'once':
         repeated = _repeated(predictions, material_ids, ranked)
         why[sorted(repeated)] = reasons.DUPLICATE_OF_CANDIDATE
@@ -143,14 +142,14 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
     )
 
 
-def _repeated(predictions: Columns, material_ids: list[str], ranked: Sequence[np.integer]) -> set[np.integer]:
+def _repeated(predictions: Columns, material_ids: list[str], ranked: Sequence[int]) -> set[int]:
     """Return which candidates, given best first, are materials that another candidate stands for."""
     column = arrow_column(predictions, 'duplicate_of')
     if column is None:
         return set()
     marks = column.take(pa.array(ranked, pa.int64())).to_pylist()
-    kept: dict[str, np.integer] = {}
-    repeated: set[np.integer] = set()
+    kept: dict[str, int] = {}
+    repeated: set[int] = set()
     for row, mark in zip(ranked, marks, strict=True):
         material = mark or material_ids[row]
         if material not in kept:
