@@ -36,6 +36,7 @@ __all__ = (
     'candidates',
     'iter_predictions',
     'learning_curves',
+    'n_predictions',
     'predictions',
     'provenance',
     'recorded',
@@ -112,11 +113,7 @@ def predictions(
         If there is no such screening, or none with a second stage, an operator is unknown, or no prediction has a
         column asked for.
     """
-    if first_stage and screening is None:
-        raise ValueError('`first_stage` is one of a screening: name it')
-    filters: list[dict[str, Any]] = _conditions('attributes', elements, not_elements, where)
-    if model is not None:
-        filters.append({'or': [{'attributes.model': model}, {'attributes.model_content': model}]})
+    filters = _filters(model, elements, not_elements, where)
     if material_ids is not None:
         filters.append({'label': {'in': list(material_ids)}})
     if formula is not None:
@@ -129,11 +126,7 @@ def predictions(
     is_top = limit is not None and column is not None
     if is_top and column not in ('pk', 'uuid'):
         filters.append({f'attributes.{column}': {'of_type': 'number' if _cast(str(column)) == 'f' else 'string'}})
-    query = QueryBuilder()
-    if screening is not None:
-        group_class = FirstStageGroup if first_stage else PredictionsGroup
-        query.append(group_class, filters={'id': find_group(group_class, screening).pk}, tag='group')
-    join = {} if screening is None else {'with_group': 'group'}
+    query, join = _in_screening(screening, first_stage=first_stage)
     names = None if columns is None else list(columns)
     # What is sorted by is fetched too, and left out at the end.
     fetched = None if names is None else list(dict.fromkeys(names if column is None else [*names, column]))
@@ -157,6 +150,49 @@ def predictions(
         _check_columns(_columns_of(where))
     frame = _frame(rows, fetched, column, ascending=order == 'asc')
     return frame if names is None else frame[names]
+
+
+def n_predictions(
+    *,
+    screening: str | Group | None = None,
+    first_stage: bool = False,
+    model: str | None = None,
+    elements: Sequence[str] | None = None,
+    not_elements: Sequence[str] | None = None,
+    where: Where | None = None,
+) -> int:
+    """Return how many recorded predictions there are; the parameters are those of :func:`predictions`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`predictions`.
+    """
+    filters = _filters(model, elements, not_elements, where)
+    query, join = _in_screening(screening, first_stage=first_stage)
+    query.append(ElasticPredictionData, filters={'and': filters} if filters else {}, project='id', **join)
+    return query.count()
+
+
+def _filters(
+    model: str | None, elements: Sequence[str] | None, not_elements: Sequence[str] | None, where: Where | None
+) -> list[dict[str, Any]]:
+    filters = _conditions('attributes', elements, not_elements, where)
+    if model is not None:
+        filters.append({'or': [{'attributes.model': model}, {'attributes.model_content': model}]})
+    return filters
+
+
+def _in_screening(screening: str | Group | None, *, first_stage: bool) -> tuple[QueryBuilder, dict[str, str]]:
+    """Return a query of a screening's group, if one is named, and how to join its predictions to it."""
+    query = QueryBuilder()
+    if screening is None:
+        if first_stage:
+            raise ValueError('`first_stage` is one of a screening: name it')
+        return query, {}
+    group_class = FirstStageGroup if first_stage else PredictionsGroup
+    query.append(group_class, filters={'id': find_group(group_class, screening).pk}, tag='group')
+    return query, {'with_group': 'group'}
 
 
 def iter_predictions(

@@ -13,6 +13,8 @@ from aiida_cgcnn_elastic.cli.process_commands import CODE, DAEMON, launched, loc
 if TYPE_CHECKING:
     from aiida import orm
 
+    from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+
 
 @click.command()
 @click.argument('paths', nargs=-1, metavar='[SOURCE] [PATHS]...')
@@ -68,6 +70,17 @@ def ingest(
     ):
         for reason, count in counts.items():
             echo.echo(f'  {title}: {reason}: {count:,}')
+    tell_rejections(crystals)
+
+
+def tell_rejections(crystals: CrystalSetData) -> None:
+    """Say how to see which crystals were rejected and why, where some were."""
+    name = crystals.FILE_REJECTIONS
+    if crystals.base.attributes.get('n_rejected'):
+        echo.echo(
+            f'which, and why: load_node({crystals.pk}).get_rejections() in `verdi shell`, or '
+            f'`verdi node repo cat {crystals.pk} {name} > {name}`'
+        )
 
 
 def _source_and_files(paths: tuple[str, ...], source: str | None) -> tuple[str | None, list[Path]]:

@@ -236,15 +236,29 @@ UNITS = {
 }
 
 
-def prediction_text(node: ElasticPredictionData) -> str:
-    """Return all of a prediction with its units, and where it comes from, step by step."""
+def prediction_text(node: ElasticPredictionData, candidates: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return all of a prediction with its units, and where it comes from, step by step.
+
+    Parameters
+    ----------
+    node : ElasticPredictionData
+    candidates : sequence of mapping
+        What the candidates that it was flagged for say of themselves, each with its ``pk``. Where there is one,
+        ``p_candidate`` is about its criteria; else about the default thresholds, as the prediction is recorded.
+    """
     from aiida_cgcnn_elastic.query import provenance
 
+    values, meant = node.get_dict(), 'default thresholds'
+    if len(candidates) == 1:
+        meant = f'criteria of {candidates[0]["screening"]!r}'
+        values['p_candidate'] = candidates[0]['p_candidate']
+    units = {**UNITS, 'p_candidate': meant}
     rows = [
-        (name, _value(value), UNITS.get(name, ''))
-        for name, value in node.get_dict().items()
+        (name, _value(value), units.get(name, ''))
+        for name, value in values.items()
         if name not in ('model_content', 'elements')
     ]
+    flagged = [_flagged(candidate) for candidate in candidates]
     title = f'{node.material_id}, {node.description} (prediction {node.pk})'
     return '\n'.join(
         [
@@ -252,9 +266,17 @@ def prediction_text(node: ElasticPredictionData) -> str:
             '=' * len(title),
             tabulate(rows, tablefmt='plain', disable_numparse=True, colalign=('left', 'right', 'left')),
             '',
+            *(['Flagged as candidate:', *flagged, ''] if flagged else []),
             'Where it comes from:',
             *_story(provenance(node)),
         ]
+    )
+
+
+def _flagged(candidate: Mapping[str, Any]) -> str:
+    return (
+        f'- number {candidate["rank"]} of {candidate["screening"]!r} (PK {candidate["pk"]}): hardness '
+        f'{candidate["hardness"]:.1f} GPa ({candidate["hardness_law"]}), p_candidate {_value(candidate["p_candidate"])}'
     )
 
 

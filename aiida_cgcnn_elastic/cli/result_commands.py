@@ -6,13 +6,15 @@ import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from aiida.cmdline.utils import decorators, echo
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 
 CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S.*?)\s*')
 TEXT_COLUMNS = (
@@ -26,6 +28,12 @@ TEXT_COLUMNS = (
     'source_uuid',
 )
 """Columns of text, whatever their values look like: the material id 12e4567890 is no number."""
+
+ROWS_UNASKED = 1000
+"""Predictions that are listed where no limit is given: a million would fill the memory, and no one reads them."""
+
+_OF_A_PAGE = ('limit', 'offset')
+Result = TypeVar('Result')
 
 
 def parse_condition(text: str) -> tuple[str, tuple[str, float | str]]:
@@ -119,27 +127,36 @@ def candidates(model: str | None, how: str, output: Path | None, **options: Any)
     help='Instead of the best predictions of a screening, what its first stage said of the crystals that its second '
     'stage refined.',
 )
-@click.option(
-    '--offset', type=click.IntRange(min=0), default=0, help='With --limit: pass over so many rows, to see more.'
-)
+@click.option('--offset', type=click.IntRange(min=0), default=0, help='Pass over so many rows first, to see more.')
 @selection
 @decorators.with_dbenv()
 def predictions(how: str, output: Path | None, **options: Any) -> None:
-    """List recorded predictions, the largest shear modulus first."""
+    """List recorded predictions, the largest shear modulus first.
+
+    Without --limit, 1,000 at most; `export predictions` writes any number of them.
+    """
     from aiida_cgcnn_elastic import query
     from aiida_cgcnn_elastic.cli.report import predictions_table
 
-    frame = _found(query.predictions, **options)
+    is_limited = options['limit'] is not None
+    frame = _found(query.predictions, **{**options, 'limit': options['limit'] or ROWS_UNASKED})
     _write(frame, how, output, predictions_table)
+    if not is_limited and len(frame) == ROWS_UNASKED:
+        n_all = _found(query.n_predictions, **{key: value for key, value in options.items() if key not in _OF_A_PAGE})
+        if n_all > options['offset'] + len(frame):
+            echo.echo_warning(
+                f'{len(frame):,} of {n_all:,} predictions: --limit and --offset choose others, and '
+                '`aiida-cgcnn-elastic export predictions FILE` writes all',
+                err=True,
+            )
 
 
-def _found(
-    search: Callable[..., pd.DataFrame], *, elements: list[str], without: list[str], **options: Any
-) -> pd.DataFrame:
+def _found(search: Callable[..., Result], *, elements: list[str], without: list[str], **options: Any) -> Result:
     try:
         return search(elements=elements or None, not_elements=without or None, **options)
     except (KeyError, ValueError) as error:
         echo.echo_critical(str(error.args[0] if error.args else error))
+        raise  # not reached, as the line above exits
 
 
 def _write(frame: pd.DataFrame, how: str, output: Path | None, table: Callable[[pd.DataFrame], str]) -> None:
@@ -155,44 +172,81 @@ def _write(frame: pd.DataFrame, how: str, output: Path | None, table: Callable[[
 
 @click.command()
 @click.argument('identifier', metavar='MATERIAL_ID|PK')
-@click.option('--screening', metavar='LABEL', help='Only the prediction of this screening.')
+@click.option('--screening', metavar='LABEL', help='Only the prediction of this screening or set of candidates.')
 @decorators.with_dbenv()
 def show(identifier: str, screening: str | None) -> None:
     """Show all that is known of a prediction, and where it comes from.
 
-    A material id may have several predictions (by other models, or from other crystals): all are shown.
+    A material id may have several predictions (by other models, or from other crystals): all are shown. With
+    --screening, or the PK of a candidate, p_candidate is about the criteria that it was flagged by.
     """
     from aiida_cgcnn_elastic.cli.report import prediction_text
 
-    nodes = _predictions_of(identifier, screening)
-    if not nodes:
+    found = _predictions_of(identifier, screening)
+    if not found:
         where = f' in the screening {screening!r}' if screening else ''
         echo.echo_critical(f'no prediction has the material id, or the PK, {identifier!r}{where}')
-    echo.echo('\n\n'.join(prediction_text(node) for node in nodes))
+    echo.echo('\n\n'.join(prediction_text(node, candidates) for node, candidates in found))
 
 
-def _predictions_of(identifier: str, screening: str | None) -> list[Any]:
-    """Return predictions by material id; where there is none, by the PK of a prediction or of a candidate."""
+def _predictions_of(identifier: str, screening: str | None) -> list[tuple[ElasticPredictionData, list[dict[str, Any]]]]:
+    """Return predictions by material id; where there is none, by the PK of a prediction or of a candidate.
+
+    Each comes with what the candidates that it was flagged for say of themselves: of the screening, or set of
+    candidates, if one is named, and of the one candidate whose PK it is.
+    """
     from aiida import orm
 
     from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-    from aiida_cgcnn_elastic.groups import PredictionsGroup
-    from aiida_cgcnn_elastic.query import EXTRA
+    from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
+    from aiida_cgcnn_elastic.query import EXTRA, find_group
 
-    def found(filters: dict[str, Any]) -> list[Any]:
+    def group_of(group_class: type[orm.Group]) -> int | None:
+        with contextlib.suppress(ValueError):
+            return find_group(group_class, str(screening)).pk
+        return None
+
+    of_predictions, of_candidates = (
+        (group_of(PredictionsGroup), group_of(CandidatesGroup)) if screening else (None, None)
+    )
+
+    def records(filters: dict[str, Any]) -> list[ElasticPredictionData]:
+        if screening and of_predictions is None:
+            return []
         query = orm.QueryBuilder()
         query.append(ElasticPredictionData, filters=filters, project='*', tag='prediction')
         if screening:
-            query.append(PredictionsGroup, with_node='prediction', filters={'label': screening})
+            query.append(PredictionsGroup, with_node='prediction', filters={'id': of_predictions})
         return query.order_by({'prediction': {'id': 'asc'}}).all(flat=True)
 
-    nodes = found({'label': identifier})
+    def candidates(filters: dict[str, Any]) -> list[dict[str, Any]]:
+        if screening and of_candidates is None:
+            return []
+        query = orm.QueryBuilder()
+        of_ours = {**filters, 'extras': {'has_key': EXTRA}}
+        query.append(orm.StructureData, filters=of_ours, project=['id', f'extras.{EXTRA}'], tag='structure')
+        if screening:
+            query.append(CandidatesGroup, with_node='structure', filters={'id': of_candidates})
+        return [{**extra, 'pk': pk} for pk, extra in query.order_by({'structure': {'id': 'asc'}}).all()]
+
+    nodes, flagged = records({'label': identifier}), candidates({'label': identifier})
     # An id of digits only, such as 1234567890, is a material id first.
-    if not nodes and identifier.isdigit():
-        nodes = found({'id': int(identifier)})
+    if not nodes and not flagged and identifier.isdigit():
+        nodes = records({'id': int(identifier)})
+        flagged = candidates({'label': nodes[0].label} if nodes else {'id': int(identifier)})
         if not nodes:
-            structure = orm.QueryBuilder().append(orm.StructureData, filters={'id': int(identifier)}).first(flat=True)
-            extra = None if structure is None else structure.base.extras.get(EXTRA, None)
-            if extra is not None:
-                nodes = found({'uuid': extra['prediction_uuid']})
-    return nodes
+            nodes = _flagged_predictions(flagged)
+    elif screening and of_predictions is None:
+        nodes = _flagged_predictions(flagged)
+    return [(node, [item for item in flagged if item['prediction_uuid'] == node.uuid]) for node in nodes]
+
+
+def _flagged_predictions(candidates: list[dict[str, Any]]) -> list[ElasticPredictionData]:
+    """Return the predictions that candidates were flagged for, as far as they are in this database."""
+    from aiida import orm
+
+    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
+
+    uuids = [item['prediction_uuid'] for item in candidates]
+    query = orm.QueryBuilder().append(ElasticPredictionData, filters={'uuid': {'in': uuids}}, tag='prediction')
+    return query.order_by({'prediction': {'id': 'asc'}}).all(flat=True) if uuids else []

@@ -10,6 +10,8 @@ import click
 from aiida.cmdline.params import arguments
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_cgcnn_elastic.cli.ingest_commands import tell_rejections
+
 if TYPE_CHECKING:
     from aiida import orm
 
@@ -81,6 +83,7 @@ def _show(function: Callable[..., Any], source: Any, pairs: tuple[str, ...], ids
     )
     for reason, count in attributes.get('rejected_by_reason').items():
         echo.echo(f'  {reason}: {count:,}')
+    tell_rejections(node)
 
 
 @click.command('mark-duplicates')

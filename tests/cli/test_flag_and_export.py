@@ -39,6 +39,14 @@ def test_flagging_again_predicts_nothing_twice(cli, screening, criteria, tmp_pat
     story = query.provenance(harder['structure_uuid'][0])
     assert story['flagging']['criteria']['min_hardness'] == 30.0
     assert story['prediction_job'] is not None
+    # A set of candidates has no predictions of its own; they are shown nevertheless.
+    best = harder.iloc[0]
+    for arguments in ((best['material_id'], '--screening', 'harder'), (best['structure_pk'],)):
+        shown = cli('show', *arguments).output
+        assert f"number 1 of 'harder' (PK {best['structure_pk']})" in shown
+        assert 'cubic' not in shown.partition('Where it comes from')[0]
+    both = cli('show', best['material_id']).output
+    assert (both.count(" of 'cubic' (PK"), both.count(" of 'harder' (PK")) == (1, 1)
     # The same again is the same; another content needs another label; and sets of candidates can be flagged again.
     structures = n_nodes(orm.StructureData)
     assert cli('flag', 'cubic', '--criteria', criteria, '--label', 'harder').exit_code == 0
@@ -106,6 +114,7 @@ def test_an_archive_has_the_provenance_and_no_other_records(cli, screening, tmp_
     profile.reset_storage()
     import_archive(tmp_path / 'best.aiida')
     assert query.candidates('cubic')['material_id'][0] == best['material_id']
+    assert "number 1 of 'cubic' (PK" in cli('show', best['material_id'], '--screening', 'cubic').output
     assert n_nodes(ElasticPredictionData) == n_candidates < 8
     assert n_nodes(PredictionSetData) == 1
     story = query.provenance(best['structure_uuid'])

@@ -43,6 +43,14 @@ def test_paths_with_and_without_the_name_of_a_source(profile, cli, tmp_path):
         done = cli('ingest', *arguments)
         assert done.exit_code == 0, done.output
         assert '1 read, 1 usable' in done.output
+        assert 'which, and why' not in done.output
+    (tmp_path / 'b.cif').write_text('no crystal')
+    done = cli('ingest', tmp_path)
+    assert 'rejected: unreadable: 1' in done.output
+    assert f'load_node({newest().pk}).get_rejections()' in done.output
+    assert newest().get_rejections()[0].material_id == 'b'
+    assert f'verdi node repo cat {newest().pk} rejections.parquet' in done.output
+    assert 'rejections.parquet' in newest().base.repository.list_object_names()
 
 
 def test_a_name_that_is_neither_path_nor_source_is_explained(profile, cli, tmp_path):

@@ -103,6 +103,19 @@ def test_text_columns_are_those_of_queries():
     assert set(TEXT_COLUMNS) == query.TEXT_COLUMNS
 
 
+def test_a_listing_without_a_limit_ends_and_says_how_many_there_are(cli, screening, monkeypatch):
+    assert 'of 8 predictions' not in cli('predictions').output
+    monkeypatch.setattr('aiida_cgcnn_elastic.cli.result_commands.ROWS_UNASKED', 3)
+    done = cli('predictions', '--format', 'json', '--screening', 'cubic', '--model', 'paper')
+    assert [row['material_id'] for row in json.loads(done.stdout)] == query.predictions(limit=3)['material_id'].tolist()
+    assert '3 of 8 predictions' in done.stderr
+    assert 'export predictions FILE' in done.stderr
+    assert '3 of 6 predictions' in cli('predictions', '--without', 'B,Ti').stderr
+    rest = cli('predictions', '--format', 'json', '--offset', 6)
+    assert (len(json.loads(rest.stdout)), rest.stderr) == (2, '')
+    assert cli('predictions', '--limit', 5).stderr == ''
+
+
 def test_output_file(cli, screening, tmp_path):
     path = tmp_path / 'candidates.csv'
     result = cli('candidates', '--format', 'csv', '--output', path)
@@ -127,7 +140,7 @@ def test_show_takes_the_pk_of_a_prediction_and_of_a_candidate(cli, screening):
     assert cli('show', orm.load_node(structure['prediction_uuid']).pk).output == by_id
 
 
-def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, screening):
+def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, screening, tmp_path):
     """Two models, one crystal: its id shows both predictions, a candidate's PK that one which it was flagged for."""
     builder = ScreenWorkChain.get_builder_from_protocol(
         setup_localhost().code, dict(screening.inputs.crystals), {'fast': find_model('fast')}, 'cubic-fast'
@@ -139,6 +152,20 @@ def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, sc
     assert shown.count('(prediction ') == 1
     assert "with the model 'fast'" in shown
     assert cli('show', 'diamond', '--screening', 'cubic-fast').output == shown
+    # What a candidate shows is about the criteria that it was flagged by, as in the list of candidates.
+    (tmp_path / 'criteria.json').write_text(json.dumps({'min_hardness': 50.0}))
+    flagged = cli('flag', 'cubic-fast', '--criteria', tmp_path / 'criteria.json', '--label', 'hardest')
+    assert flagged.exit_code == 0, flagged.output
+    probabilities = {}
+    for label in ('cubic-fast', 'hardest'):
+        row = query.candidates(label).set_index('material_id').loc['diamond']
+        probabilities[label] = f'{row["p_candidate"]:.4f}'
+        for arguments in (('diamond', '--screening', label), (row['structure_pk'],)):
+            lines = cli('show', *arguments).output.splitlines()
+            shown = next(line for line in lines if line.startswith('p_candidate'))
+            assert shown.split(None, 2)[1:] == [probabilities[label], f'criteria of {label!r}']
+    assert probabilities['hardest'] < probabilities['cubic-fast']
+    assert 'default thresholds' in cli('show', 'diamond').output
 
 
 def test_earlier_predictions_are_taken_unless_all_is_to_be_anew(cli, screening):
