@@ -52,4 +52,5 @@ napoleon_google_docstring = False
 exclude_patterns = ['_build']
 html_theme = 'furo'
 html_static_path = ['_static']
+html_css_files = ['wrapped.css']
 html_title = f'aiida-cgcnn-elastic {release}'
