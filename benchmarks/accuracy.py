@@ -45,7 +45,7 @@ def main() -> None:
     print('protocol'.ljust(24), *(name.rjust(12) for name in targets), 'seconds'.rjust(9))
     for name in options.protocol:
         protocol = PROTOCOLS[name]
-        graphs = build_graphs(*table.arrays(), n_neighbors=protocol.n_neighbors)
+        graphs = build_graphs(*table.arrays(), n_neighbors=protocol.n_neighbors, orientation=protocol.orientation)
         validation = 0.0 if protocol.folds else 0.1
         split = split_by_column(table.column('matbench_fold'), [options.test_fold], validation, seed=options.seed)
         start = time.perf_counter()

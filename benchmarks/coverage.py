@@ -52,7 +52,7 @@ def main() -> None:
         protocol = dataclasses.replace(protocol, name='quick', epochs=15, boosting=boosting)
     table = sources.read(sources.open_source(options.files)).table
     targets = {name: table.column(name) for name in TARGETS}
-    graphs = build_graphs(*table.arrays(), n_neighbors=protocol.n_neighbors)
+    graphs = build_graphs(*table.arrays(), n_neighbors=protocol.n_neighbors, orientation=protocol.orientation)
     for name in options.split:
         is_test = test_part(name, table, graphs, options.test_fold, options.seed)
         if options.model is not None:

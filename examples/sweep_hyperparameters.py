@@ -13,6 +13,7 @@ finished, also after it was interrupted.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -61,6 +62,13 @@ def choose_crystals(crystals: CrystalSetData, number: orm.Int, seed: orm.Int) ->
     '--epochs', type=click.IntRange(min=1), help="Epochs of the grid's trainings; the study's 30 if not given."
 )
 @click.option('--curve-epochs', type=click.IntRange(min=1), help='Epochs of the learning curves; 100 if not given.')
+@click.option(
+    '--learning-rate',
+    'rates',
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    help="Only the part of the grid with these; the study's heat maps are of 0.001, a third of all.",
+)
 @click.option('--seed', default=0, show_default=True, help='Seed of the choice of crystals, the split and the weights.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='Trainings side by side; one a core if not given.')
 @click.option(
@@ -77,15 +85,18 @@ def main(
     n_crystals: int | None,
     epochs: int | None,
     curve_epochs: int | None,
+    rates: tuple[float, ...],
     seed: int,
     max_concurrent: int | None,
     output: Path,
     daemon: bool,
 ) -> None:
     """Run two sweeps and draw three figures."""
-    grid, n_points = None, '75'
+    grid = SMALL_GRID if small else SweepWorkChain.get_protocol_inputs('study')['grid']
+    if rates:
+        grid = {**grid, 'learning_rate': list(rates)}
+    n_points = math.prod(len(values) for values in grid.values())
     if small:
-        grid, n_points = SMALL_GRID, '8'
         n_crystals = n_crystals or SMALL_CRYSTALS
         epochs, curve_epochs = epochs or SMALL_EPOCHS, curve_epochs or SMALL_CURVE_EPOCHS
 

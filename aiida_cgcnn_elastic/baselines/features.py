@@ -8,6 +8,7 @@ of bond valences (Brown and Altermatt, Acta Cryst. B 41, 244 (1985)).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,6 +95,10 @@ class Graphs(Protocol):
     def volumes(self) -> np.ndarray:
         """See `CrystalGraphs`."""
 
+    @property
+    def orientations(self) -> np.ndarray:
+        """See `CrystalGraphs`."""
+
 
 def property_table(properties: Mapping[str, npt.NDArray[np.float64]]) -> Values:
     """Return the table of elements, shape (119, p), from properties by name.
@@ -125,14 +130,15 @@ def structure_features(graphs: Graphs, table: npt.NDArray[np.float64]) -> tuple[
     Parameters
     ----------
     graphs : Graphs
-        Of ``m`` crystals.
+        Of ``m`` crystals. Where their nodes know how their neighbors are arranged, so do the features.
     table : (119, p) array
         Properties of the elements; see `property_table`.
     """
     check_table(table)
     if not len(graphs.volumes):
         # The names come from the features of a crystal that is there.
-        names, _ = structure_features(_ONE_ATOM, table)
+        one = dataclasses.replace(_ONE_ATOM, orientations=np.zeros((1, graphs.orientations.shape[1])))
+        names, _ = structure_features(one, table)
         return names, np.zeros((0, len(names)), dtype=np.float32)
     columns = _Columns()
     atoms = _Groups(graphs.atom_offsets, graphs.multiplicities.astype(np.float64))
@@ -179,6 +185,10 @@ def structure_features(graphs: Graphs, table: npt.NDArray[np.float64]) -> tuple[
     for power in (0, 2):
         sums = bonds.sum(constants / distances[:, None] ** power) / graphs.volumes[:, None]
         columns.add(f'spring_{power}', tuple(springs), {'log': np.log(1e-9 + sums)})
+
+    arranged = tuple(str(place) for place in range(graphs.orientations.shape[1]))
+    if arranged:
+        columns.add('orientation', arranged, atoms.statistics(graphs.orientations.astype(np.float64)))
 
     columns.add('cell', *_whole_cell(graphs, atoms, of_atom))
     return columns.names, np.concatenate(columns.values, axis=1).astype(np.float32)
@@ -273,6 +283,7 @@ class _Arrays:
     weights: np.ndarray
     edge_offsets: np.ndarray
     volumes: np.ndarray
+    orientations: np.ndarray
 
 
 _ONE_ATOM = _Arrays(
@@ -285,4 +296,5 @@ _ONE_ATOM = _Arrays(
     weights=np.array([1.0]),
     edge_offsets=np.array([0, 1]),
     volumes=np.array([1.0]),
+    orientations=np.zeros((1, 0)),
 )

@@ -156,7 +156,10 @@ def train_blend(
     mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table)
     single = dataclasses.replace(protocol, folds=None, boosting=None, readout=None)
     kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
-    statistics = structure_features(graphs, element_table)[1] if features is None else None
+    statistics = None
+    if features is None:
+        seen = graphs if protocol.orientation else graphs.without_orientations()
+        statistics = structure_features(seen, element_table)[1]
     networks: list[Member] = []
     seconds: list[AnyMember] = []
     history: list[dict[str, Any]] = []
@@ -299,7 +302,9 @@ class _Run:
                 write_atomically(file, save_tensors({'trees': content}, metadata={'fingerprint': mark}))
             trees.append(fitted)
             self._tell(2 * index + 1, (number + 1) / len(columns))
-        return BoostingMember(tuple(trees), tuple(columns), element_table, protocol.n_neighbors)
+        return BoostingMember(
+            tuple(trees), tuple(columns), element_table, protocol.n_neighbors, orientation=protocol.orientation
+        )
 
     def readout(
         self,

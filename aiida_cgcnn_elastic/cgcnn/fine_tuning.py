@@ -364,7 +364,7 @@ def _filled(member: Member, graphs: CrystalGraphs, aims: Columns) -> Columns:
 def _shape(member: Member) -> Protocol:
     """Return a protocol of networks of that shape."""
     shape = member.network.architecture
-    names = ('n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors')
+    names = ('n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors', 'orientation')
     return Protocol(**{name: getattr(shape, name) for name in names})
 
 

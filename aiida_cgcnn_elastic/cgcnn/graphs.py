@@ -13,6 +13,9 @@ every layer: the atoms of one crystallographic orbit, above all. They become one
 occur, and edges between the same nodes at the same distance become one edge that carries the sum of their weights. No
 prediction changes, the graph of a supercell is the graph of its primitive cell, and a symmetric crystal has a third of
 the nodes and edges.
+
+**Angles.** On demand a node also knows how its atoms' neighbors are arranged around them, see `orientation`: the mean
+over the atoms that it stands for.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
+
+from .orientation import N_ORIENTATIONS, orientations
 
 __all__ = ['N_NEIGHBORS', 'CrystalGraphs', 'build_graphs', 'iter_graphs']
 
@@ -72,6 +77,9 @@ class CrystalGraphs:
         Crystal ``i`` has the edges ``edge_offsets[i]`` to ``edge_offsets[i + 1]``.
     volumes : (m,) float64
         Of the cells that the multiplicities count the atoms of, cubic Angstrom.
+    orientations : (a, q) float32
+        How the neighbors of the atoms are arranged, see `orientation.orientations`; ``q`` is 0 where that was not asked
+        for.
     n_neighbors : int
     """
 
@@ -84,6 +92,7 @@ class CrystalGraphs:
     weights: np.ndarray
     edge_offsets: np.ndarray
     volumes: np.ndarray
+    orientations: np.ndarray
     n_neighbors: int = N_NEIGHBORS
 
     def __len__(self) -> int:
@@ -101,6 +110,15 @@ class CrystalGraphs:
         """Return the number of distinct edges of every crystal, shape (m,)."""
         return np.diff(self.edge_offsets)
 
+    @property
+    def has_orientations(self) -> bool:
+        """Say whether the nodes know how their neighbors are arranged."""
+        return self.orientations.shape[1] > 0
+
+    def without_orientations(self) -> CrystalGraphs:
+        """Return the same graphs whose nodes do not know how their neighbors are arranged."""
+        return replace(self, orientations=self.orientations[:, :0])
+
     def select(self, indices: np.ndarray | Sequence[int]) -> CrystalGraphs:
         """Return the graphs of some crystals, in the order given (indices may repeat)."""
         rows = np.asarray(indices, dtype=np.int64)
@@ -117,6 +135,7 @@ class CrystalGraphs:
             weights=self.weights[edges],
             edge_offsets=edge_offsets,
             volumes=self.volumes[rows],
+            orientations=self.orientations[atoms],
             n_neighbors=self.n_neighbors,
         )
 
@@ -135,6 +154,7 @@ class CrystalGraphs:
             weights=self.weights[first_edge:last_edge],
             edge_offsets=self.edge_offsets[start : stop + 1] - first_edge,
             volumes=self.volumes[start:stop],
+            orientations=self.orientations[first_atom:last_atom],
             n_neighbors=self.n_neighbors,
         )
 
@@ -154,13 +174,16 @@ class CrystalGraphs:
         Raises
         ------
         ValueError
-            If there is nothing to join, or the parts differ in their number of neighbors.
+            If there is nothing to join, or the parts differ in their number of neighbors or in whether they have
+            orientations.
         """
         items = list(parts)
         if not items:
             raise ValueError('there are no graphs to concatenate')
         if len({item.n_neighbors for item in items}) > 1:
             raise ValueError(f'graphs with different n_neighbors: {sorted({item.n_neighbors for item in items})}')
+        if len({item.has_orientations for item in items}) > 1:
+            raise ValueError('some of the graphs have orientations and others have none')
         atoms = np.cumsum([0, *(len(item.atomic_numbers) for item in items)])
         edges = np.cumsum([0, *(len(item.centers) for item in items)])
         shifts = atoms[:-1].astype(np.int32)
@@ -178,6 +201,7 @@ class CrystalGraphs:
                 [[0], *(item.edge_offsets[1:] + shift for item, shift in zip(items, edges, strict=False))]
             ).astype(np.int64),
             volumes=np.concatenate([item.volumes for item in items]),
+            orientations=np.concatenate([item.orientations for item in items]),
             n_neighbors=items[0].n_neighbors,
         )
 
@@ -189,6 +213,7 @@ def build_graphs(
     offsets: np.ndarray,
     *,
     n_neighbors: int = N_NEIGHBORS,
+    orientation: bool = False,
     processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> CrystalGraphs:
@@ -207,6 +232,8 @@ def build_graphs(
     offsets : (m + 1,) int
         Crystal ``i`` has the atoms ``offsets[i]`` to ``offsets[i + 1]``; at least one.
     n_neighbors : int
+    orientation : bool
+        Whether the nodes shall know how their neighbors are arranged; takes about as long again.
     processes : int
         Worker processes. 1 works in this process.
     progress : callable
@@ -226,14 +253,20 @@ def build_graphs(
     parts = []
     done = 0
     for part in iter_graphs(
-        lattices, atomic_numbers, frac_coords, offsets, n_neighbors=n_neighbors, processes=processes
+        lattices,
+        atomic_numbers,
+        frac_coords,
+        offsets,
+        n_neighbors=n_neighbors,
+        orientation=orientation,
+        processes=processes,
     ):
         parts.append(part)
         done += len(part)
         if progress is not None:
             progress(done, total)
     if not parts:
-        return _no_graphs(n_neighbors)
+        return _no_graphs(n_neighbors, orientation)
     return CrystalGraphs.concatenate(parts)
 
 
@@ -244,6 +277,7 @@ def iter_graphs(
     offsets: np.ndarray,
     *,
     n_neighbors: int = N_NEIGHBORS,
+    orientation: bool = False,
     processes: int = 1,
 ) -> Iterator[CrystalGraphs]:
     """Yield the graphs of the crystals in order, some hundred at a time; see `build_graphs` for the parameters.
@@ -258,11 +292,11 @@ def iter_graphs(
 
     chunks = _chunks(offsets)
 
-    def arguments() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]]:
+    def arguments() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, bool]]:
         for start, stop in chunks:
             atoms = slice(offsets[start], offsets[stop])
             local = offsets[start : stop + 1] - offsets[start]
-            yield lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], local, n_neighbors
+            yield lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], local, n_neighbors, orientation
 
     if processes <= 1 or len(chunks) <= 1:
         for item in arguments():
@@ -322,7 +356,12 @@ def _check(
 
 
 def _build_chunk(
-    lattices: np.ndarray, atomic_numbers: np.ndarray, frac_coords: np.ndarray, offsets: np.ndarray, n_neighbors: int
+    lattices: np.ndarray,
+    atomic_numbers: np.ndarray,
+    frac_coords: np.ndarray,
+    offsets: np.ndarray,
+    n_neighbors: int,
+    orientation: bool,
 ) -> CrystalGraphs:
     """Build the graphs of a few hundred crystals; the arguments have been checked."""
     n_atoms = np.diff(offsets)
@@ -335,7 +374,7 @@ def _build_chunk(
     found = []
     pending = np.arange(len(n_atoms))
     while len(pending):
-        centers, neighbors, distances = _points_in_spheres(lattices, coords, offsets, radii, pending)
+        centers, neighbors, images, distances = _points_in_spheres(lattices, coords, offsets, radii, pending)
         cut = _kth_smallest(centers, distances, len(atomic_numbers), n_neighbors)
         # The shell at the cut must lie within the sphere as a whole.
         needed = np.maximum.reduceat(cut + TIE_TOLERANCE, offsets[:-1])
@@ -344,34 +383,40 @@ def _build_chunk(
         is_pending[pending] = True
         known = complete & is_pending
         keep = known[crystal_of_atom[centers]] & (distances <= cut[centers] + TIE_TOLERANCE)
-        found.append((*_weigh(centers[keep], distances[keep], cut, n_neighbors), neighbors[keep], distances[keep]))
+        weighed = _weigh(centers[keep], distances[keep], cut, n_neighbors)
+        found.append((*weighed, neighbors[keep], distances[keep], images[keep]))
 
         pending = pending[~complete[pending]]
         radii[pending] = np.where(np.isfinite(needed[pending]), needed[pending] * (1 + 1e-9), radii[pending] * _GROWTH)
 
-    centers, weights, neighbors, distances = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    centers, weights, neighbors, distances, images = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     classes = _distinct_atoms(centers, neighbors, distances, weights, atomic_numbers, crystal_of_atom)
+    arranged = np.zeros((len(classes), 0))
+    if orientation:
+        shifts = np.einsum('ei,eij->ej', images, lattices[crystal_of_atom[centers]])
+        vectors = coords[neighbors] + shifts - coords[centers]
+        arranged = orientations(vectors, weights, centers, neighbors, atomic_numbers)
     return _merge(
-        centers, neighbors, distances, weights, classes, atomic_numbers, crystal_of_atom, volumes, n_neighbors
+        centers, neighbors, distances, weights, classes, atomic_numbers, crystal_of_atom, volumes, arranged, n_neighbors
     )
 
 
 def _points_in_spheres(
     lattices: np.ndarray, coords: np.ndarray, offsets: np.ndarray, radii: np.ndarray, crystals: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return centers, neighbors (counted over the chunk) and distances of all pairs within each crystal's radius."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return centers, neighbors (counted over the chunk), their cells and distances of all pairs within the radius."""
     results = []
     for crystal in crystals.tolist():
         first, last = offsets[crystal], offsets[crystal + 1]
         points = coords[first:last]
         radius = float(radii[crystal])
-        center, neighbor, _, distance = find_points_in_spheres(
+        center, neighbor, image, distance = find_points_in_spheres(
             points, points, radius, _PERIODIC, lattices[crystal], _SELF, 1.0
         )
-        results.append((center + first, neighbor + first, distance))
-    centers, neighbors, distances = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
+        results.append((center + first, neighbor + first, image, distance))
+    centers, neighbors, images, distances = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     others = distances > _SELF
-    return centers[others], neighbors[others], distances[others]
+    return centers[others], neighbors[others], images[others], distances[others]
 
 
 def _kth_smallest(centers: np.ndarray, distances: np.ndarray, n_atoms: int, k: int) -> np.ndarray:
@@ -438,6 +483,7 @@ def _merge(
     atomic_numbers: np.ndarray,
     crystal_of_atom: np.ndarray,
     volumes: np.ndarray,
+    arranged: np.ndarray,
     n_neighbors: int,
 ) -> CrystalGraphs:
     """Make one node of every class of atoms, and one edge of all between the same nodes at the same distance."""
@@ -468,8 +514,15 @@ def _merge(
         weights=(merged_weights / multiplicities[merged_centers]).astype(np.float32),
         edge_offsets=np.searchsorted(merged_centers, atom_offsets),
         volumes=volumes,
+        orientations=_means(arranged, classes, multiplicities).astype(np.float32),
         n_neighbors=n_neighbors,
     )
+
+
+def _means(rows: np.ndarray, classes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return the mean of the (n, q) rows of each class, whatever their order but for rounding."""
+    sums = [np.bincount(classes, column, len(sizes)) for column in rows.T]
+    return np.stack(sums, axis=1) / sizes[:, None] if sums else np.zeros((len(sizes), 0))
 
 
 def _hash(values: np.ndarray) -> np.ndarray:
@@ -498,7 +551,7 @@ def _ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return positions, new_offsets
 
 
-def _no_graphs(n_neighbors: int) -> CrystalGraphs:
+def _no_graphs(n_neighbors: int, orientation: bool) -> CrystalGraphs:
     """Return the graphs of no crystal."""
     dtypes = {
         'atomic_numbers': np.uint8,
@@ -514,5 +567,6 @@ def _no_graphs(n_neighbors: int) -> CrystalGraphs:
         atom_offsets=np.zeros(1, np.int64),
         edge_offsets=np.zeros(1, np.int64),
         volumes=np.zeros(0),
+        orientations=np.zeros((0, N_ORIENTATIONS if orientation else 0), np.float32),
         n_neighbors=n_neighbors,
     )

@@ -19,7 +19,7 @@ from .graphs import CrystalGraphs, iter_graphs
 from .model import AnyMember, BoostingMember, ElasticModel, Member, ReadoutMember
 from .network import CGCNN, Batch
 
-__all__ = ['DTYPES', 'choose_device', 'pooled_features', 'predict', 'predict_graphs']
+__all__ = ['DTYPES', 'choose_device', 'needs_orientation', 'pooled_features', 'predict', 'predict_graphs']
 
 
 DTYPES = {'float32': torch.float32, 'float64': torch.float64}
@@ -96,6 +96,7 @@ def predict(
         frac_coords,
         offsets,
         n_neighbors=n_neighbors,
+        orientation=needs_orientation(models),
         processes=processes,
     )
     is_alone = processes <= 1
@@ -122,6 +123,8 @@ def predict_graphs(
     n_neighbors = members[0].n_neighbors
     if graphs.n_neighbors != n_neighbors:
         raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the models were trained on {n_neighbors}')
+    if needs_orientation(models) and not graphs.has_orientations:
+        raise ValueError('the models need graphs with orientations')
     target_device = choose_device(device)
     batch_edges = batch_edges or _default_batch_edges(target_device)
     calibration = _calibration(models)
@@ -156,6 +159,11 @@ def pooled_features(
     finally:
         torch.set_num_threads(before)
     return np.concatenate(features)
+
+
+def needs_orientation(models: Sequence[ElasticModel]) -> bool:
+    """Say whether one of the models needs graphs whose atoms know how their neighbors are arranged."""
+    return any(member.orientation for model in models for member in model.members)
 
 
 def _calibration(models: Sequence[ElasticModel]) -> Calibration | None:
@@ -322,13 +330,14 @@ def _evaluate_boosting(
     members: Sequence[AnyMember], outputs: Sequence[np.ndarray], graphs: CrystalGraphs, first: int, threads: int
 ) -> None:
     """Write the predictions of all boosted trees for some graphs, the first of which is crystal ``first``."""
-    features: dict[bytes, np.ndarray] = {}
+    features: dict[tuple[bytes, bool], np.ndarray] = {}
     for member, output in zip(members, outputs, strict=True):
         if isinstance(member, BoostingMember):
             # Boostings of one training have the same table, hence the same features.
-            key = member.element_table.tobytes()
+            key = (member.element_table.tobytes(), member.orientation)
             if key not in features:
-                _, features[key] = structure_features(graphs, member.element_table)
+                own = graphs if member.orientation else graphs.without_orientations()
+                _, features[key] = structure_features(own, member.element_table)
             output[first : first + len(graphs)] = member.predict(features[key], threads)
 
 

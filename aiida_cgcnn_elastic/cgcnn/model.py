@@ -112,6 +112,11 @@ class Member:
         """Return the number of neighbors in the graphs that the network takes."""
         return self.network.architecture.n_neighbors
 
+    @property
+    def orientation(self) -> bool:
+        """Say whether the network takes graphs with orientations."""
+        return self.network.architecture.orientation
+
     def describe(self) -> dict[str, Any]:
         """Return what the card says of it."""
         return {
@@ -135,6 +140,7 @@ class BoostingMember:
     element_table: npt.NDArray[np.float64]
     n_neighbors: int
     weights: tuple[float, ...] | None = None
+    orientation: bool = False
 
     def __post_init__(self) -> None:
         _check_targets(self.targets, self.weights)
@@ -153,6 +159,7 @@ class BoostingMember:
             'targets': list(self.targets),
             'features': {'version': FEATURES_VERSION, 'n_features': [trees.n_features for trees in self.trees]},
             'n_neighbors': self.n_neighbors,
+            'orientation': self.orientation,
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -174,6 +181,9 @@ class ReadoutMember:
     potential: str
     n_neighbors: int
     weights: tuple[float, ...] | None = None
+
+    orientation = False
+    """A readout takes no graphs."""
 
     def __post_init__(self) -> None:
         _check_targets(self.targets, self.weights)
@@ -446,7 +456,8 @@ def _build_boosting(
     table = state['element_table'].numpy()
     check_table(table)
     trees = tuple(BoostedTrees(state[f'trees.{name}'].numpy().tobytes()) for name in targets)
-    return BoostingMember(trees, targets, table, entry['n_neighbors'], weights)
+    # Trees were trained without when there were no orientations.
+    return BoostingMember(trees, targets, table, entry['n_neighbors'], weights, entry.get('orientation', False))
 
 
 def _build_readout(

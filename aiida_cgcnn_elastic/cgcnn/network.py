@@ -14,8 +14,12 @@ from torch.nn import functional
 from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import N_NEIGHBORS, CrystalGraphs
+from .orientation import N_ORIENTATIONS
 
 __all__ = ['CGCNN', 'Architecture', 'Batch', 'GaussianExpansion']
+
+LARGEST_ORIENTATION = 6.0
+"""Standard deviations; atoms whose neighbors are arranged like no other's shall not lead a network astray."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Architecture(Settings):
         Centers of the Gaussians that expand a distance are 0, step, ... max; Angstrom.
     n_neighbors : int
         Of the graphs.
+    orientation : bool
+        Whether atoms start from how their neighbors are arranged too (see `orientation`), not from their element alone.
     """
 
     n_targets: int = 1
@@ -45,11 +51,13 @@ class Architecture(Settings):
     distance_step: float = 0.2
     distance_width: float = 0.2
     n_neighbors: int = N_NEIGHBORS
+    orientation: bool = False
 
     WHAT: ClassVar[str] = 'the architecture'
 
     def __post_init__(self) -> None:
         self._check_whole('n_targets', 'n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors')
+        self._check('orientation', isinstance(self.orientation, bool), 'true or false')
         distances = ('max_distance', 'distance_step', 'distance_width')
         self._check_numbers(*distances, is_allowed=lambda x: 0 < x < float('inf'), expected='above 0')
 
@@ -70,6 +78,7 @@ class Batch:
     neighbors: Tensor
     distances: Tensor
     weights: Tensor
+    orientations: Tensor
 
     @classmethod
     def from_graphs(
@@ -93,6 +102,7 @@ class Batch:
             neighbors=tensor(graphs.neighbors, torch.int64),
             distances=tensor(graphs.distances, dtype),
             weights=tensor(graphs.weights, dtype),
+            orientations=tensor(graphs.orientations, dtype),
         )
 
 
@@ -156,6 +166,32 @@ class WeightedBatchNorm(nn.Module):
         return scale, self.bias - mean * scale
 
 
+class OrientationEmbedding(nn.Module):
+    """Features of an atom from how its neighbors are arranged: two layers, on standardised numbers."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer('mean', torch.zeros(N_ORIENTATIONS))
+        self.register_buffer('scale', torch.ones(N_ORIENTATIONS))
+        self.first = nn.Linear(N_ORIENTATIONS, width)
+        self.second = nn.Linear(width, width)
+
+    def set_scale(self, graphs: CrystalGraphs) -> None:
+        """Bring the orientations of the atoms of some crystals to mean 0 and standard deviation 1."""
+        values = graphs.orientations.astype(np.float64)
+        self.mean.copy_(torch.from_numpy(values.mean(axis=0)))
+        # What does not vary among the crystals is left small: its last digits are noise.
+        self.scale.copy_(torch.from_numpy(1 / (values.std(axis=0) + 1e-3)))
+
+    def forward(self, orientations: Tensor) -> Tensor:
+        """Return (a, width) features of (a, q) orientations."""
+        scaled = ((orientations - self.mean) * self.scale).clamp(-LARGEST_ORIENTATION, LARGEST_ORIENTATION)
+        return self.second(functional.softplus(self.first(scaled)))
+
+
 class Convolution(nn.Module):
     """Equation 5 of Xie and Grossman (2018), with batch normalisation as in their code.
 
@@ -205,6 +241,9 @@ class Convolution(nn.Module):
 class CGCNN(nn.Module):
     """Crystal graph convolutional neural network with one output for every target.
 
+    With ``orientation`` an atom's first features are the sum of what its element and the arrangement of its neighbors
+    give; what follows is the same.
+
     Parameters
     ----------
     architecture : Architecture
@@ -226,6 +265,7 @@ class CGCNN(nn.Module):
         )
         width = architecture.atom_width
         self.embedding = nn.Linear(features.shape[1], width)
+        self.arrangement = OrientationEmbedding(width) if architecture.orientation else None
         self.convolutions = nn.ModuleList(
             Convolution(width, len(self.expansion.centers)) for _ in range(architecture.n_convolutions)
         )
@@ -247,6 +287,8 @@ class CGCNN(nn.Module):
             edges = self.expansion(batch.distances)
         # Elements are embedded before atoms are: there are fewer of them.
         atoms = self.embedding(self.element_features).index_select(0, batch.atomic_numbers)
+        if self.arrangement is not None:
+            atoms = atoms + self.arrangement(batch.orientations)
         for convolution in self.convolutions:
             atoms = convolution(atoms, edges, batch)
         pooled = torch.zeros((batch.n_crystals, atoms.shape[1]), dtype=atoms.dtype, device=atoms.device)

@@ -32,6 +32,8 @@ class Protocol(Settings):
     name : str
     n_convolutions, n_hidden, atom_width, hidden_width, n_neighbors : int
         See `Architecture`.
+    orientation : bool
+        Whether networks and boosting see how the neighbors of atoms are arranged, not only how far they are.
     joint_targets : bool
         One network for all targets, or one for each.
     loss : str
@@ -65,6 +67,7 @@ class Protocol(Settings):
     atom_width: int = 64
     hidden_width: int = 128
     n_neighbors: int = 12
+    orientation: bool = False
     joint_targets: bool = False
     loss: str = 'mse'
     optimizer: str = 'adam'
@@ -109,6 +112,7 @@ class Protocol(Settings):
             atom_width=self.atom_width,
             hidden_width=self.hidden_width,
             n_neighbors=self.n_neighbors,
+            orientation=self.orientation,
         )
 
     @classmethod
@@ -155,6 +159,7 @@ PROTOCOLS = {
     'paper': Protocol(),
     'fast': Protocol(
         name='fast',
+        orientation=True,
         joint_targets=True,
         loss='l1',
         optimizer='adamw',
@@ -167,6 +172,7 @@ PROTOCOLS = {
     ),
     'accurate': Protocol(
         name='accurate',
+        orientation=True,
         joint_targets=True,
         loss='l1',
         optimizer='adamw',
@@ -182,6 +188,7 @@ PROTOCOLS = {
     ),
     'refined': Protocol(
         name='refined',
+        orientation=True,
         joint_targets=True,
         loss='l1',
         optimizer='adamw',

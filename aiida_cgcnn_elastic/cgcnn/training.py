@@ -253,7 +253,10 @@ class _Training:
             self.normalizer = Normalizer.of(self.values[self.rows['train']])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.network = CGCNN(protocol.architecture(len(self.targets)), element_features).to(device)
+                self.network = CGCNN(protocol.architecture(len(self.targets)), element_features)
+            if self.network.arrangement is not None:
+                self.network.arrangement.set_scale(graphs.select(self.rows['train']))
+            self.network.to(device)
         else:
             self.normalizer = start.normalizer
             self.network = copy.deepcopy(start.network).to(device)
@@ -490,6 +493,8 @@ def check_arguments(
     """Return the targets in a fixed order and the split with all parts, or raise ValueError where they do not fit."""
     if graphs.n_neighbors != protocol.n_neighbors:
         raise ValueError(f'the graphs have {graphs.n_neighbors} neighbors, the protocol {protocol.n_neighbors}')
+    if protocol.orientation and not graphs.has_orientations:
+        raise ValueError('the protocol needs graphs with orientations')
     if not targets or (unknown := sorted(set(targets) - set(UNITS))):
         raise ValueError(f'unknown targets {unknown}; known are {sorted(UNITS)}' if targets else 'there are no targets')
     columns = {name: np.asarray(targets[name], dtype=np.float64) for name in UNITS if name in targets}

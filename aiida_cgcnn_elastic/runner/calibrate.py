@@ -45,7 +45,7 @@ def calibrate(
     Its predictions stay as they are.
     """
     from aiida_cgcnn_elastic.cgcnn.calibrate import calibrate_blend
-    from aiida_cgcnn_elastic.cgcnn.inference import choose_device
+    from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation
     from aiida_cgcnn_elastic.runner.labels import labels, with_labels
     from aiida_cgcnn_elastic.runner.models import load_models
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
@@ -60,7 +60,7 @@ def calibrate(
     require_crystals(result)
     labelled = with_labels(run, result.table)
     fold, predictions = _read_out_of_fold(out_of_fold, labelled)
-    graphs = training_graphs(run, labelled, model.members[0].n_neighbors)
+    graphs = training_graphs(run, labelled, model.members[0].n_neighbors, needs_orientation([model]))
     targets = {name: values for name, values in labels(labelled).items() if name in predictions}
     with run.stage('calibrate'):
         _require_own(model, graphs, fold, predictions, out_of_fold)

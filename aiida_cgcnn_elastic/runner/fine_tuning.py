@@ -32,6 +32,7 @@ def fine_tune_model(
     predict for it.
     """
     from aiida_cgcnn_elastic.cgcnn.fine_tuning import fine_tune, remove_checkpoint
+    from aiida_cgcnn_elastic.cgcnn.inference import needs_orientation
     from aiida_cgcnn_elastic.cgcnn.model import Member
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.labels import labels, with_labels
@@ -63,7 +64,7 @@ def fine_tune_model(
     result = read_crystals(run, crystals, source, options)
     require_crystals(result)
     labelled = with_labels(run, result.table)
-    graphs = training_graphs(run, labelled, parent.members[0].n_neighbors)
+    graphs = training_graphs(run, labelled, parent.members[0].n_neighbors, needs_orientation([parent]))
     folder = checkpoint or output / 'checkpoint'
     threads = check_machine(run, device, folder)
     with run.stage('train'), training_failures(run):

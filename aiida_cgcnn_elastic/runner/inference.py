@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiida_cgcnn_elastic.runner.features import CRYSTALS_AT_ONCE, needs_potential
 from aiida_cgcnn_elastic.runner.files import sha256_of_json
@@ -72,7 +72,7 @@ def predict_in_parts(
         With `Status.STOPPED` if the run must stop, `Status.SETTINGS_INVALID` if the device is not there or the parts
         of an earlier run were made from other inputs.
     """
-    from aiida_cgcnn_elastic.cgcnn.inference import choose_device, predict_graphs
+    from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation, predict_graphs
     from aiida_cgcnn_elastic.crystals.table import pieces
     from aiida_cgcnn_elastic.potentials import atom_features
 
@@ -111,7 +111,8 @@ def predict_in_parts(
     with run.shown('predict', len(crystals)):
         stop_if_asked()
         left = chunks[len(parts.sizes) :]
-        made = _with_graphs(run, crystals, left, models[0].members[0].n_neighbors)
+        kind = {'n_neighbors': models[0].members[0].n_neighbors, 'orientation': needs_orientation(models)}
+        made = _with_graphs(run, crystals, left, kind)
         for chunk, graphs in made:
             features = None
             if has_potential:
@@ -137,7 +138,7 @@ def predict_in_parts(
 
 
 def _with_graphs(
-    run: Run, crystals: CrystalFile, chunks: Sequence[tuple[int, int]], n_neighbors: int
+    run: Run, crystals: CrystalFile, chunks: Sequence[tuple[int, int]], kind: Mapping[str, Any]
 ) -> Iterator[tuple[CrystalTable, CrystalGraphs]]:
     """Yield chunks and their graphs; of many crystals, other processes make the next while this one predicts."""
     from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
@@ -146,7 +147,7 @@ def _with_graphs(
         for start, stop in chunks:
             chunk = crystals.rows(start, stop)
             with run.timed('graphs'):
-                graphs = build_graphs(*chunk.arrays(), n_neighbors=n_neighbors)
+                graphs = build_graphs(*chunk.arrays(), **kind)
             yield chunk, graphs
         return
     # Spawned, not forked: a fork of a process in which torch's threads run can hang.
@@ -155,7 +156,7 @@ def _with_graphs(
     try:
         for start, stop in chunks:
             chunk = crystals.rows(start, stop)
-            running.append((chunk, pool.submit(build_graphs, *chunk.arrays(), n_neighbors=n_neighbors)))
+            running.append((chunk, pool.submit(build_graphs, *chunk.arrays(), **kind)))
             if len(running) > run.threads:
                 yield _done(run, *running.popleft())
         while running:

@@ -108,7 +108,7 @@ def train(
     split = split_crystals(spec, labelled, seed)
     run.report |= {'n_crystals': len(labelled), 'n_by_part': {part: len(rows) for part, rows in split.items()}}
 
-    graphs = training_graphs(run, labelled, protocol.n_neighbors)
+    graphs = training_graphs(run, labelled, protocol.n_neighbors, protocol.orientation)
     folder = checkpoint or output / 'checkpoint'
     trained = _train(
         run, graphs, labelled, split, protocol, seed, device, folder, training_record(result, labelled, spec)
@@ -144,7 +144,7 @@ def _protocol(name: str) -> Protocol:
         raise RunFailed(Status.SETTINGS_INVALID, f'the protocol in {path}: {error}') from error
 
 
-def training_graphs(run: Run, crystals: CrystalTable, n_neighbors: int) -> CrystalGraphs:
+def training_graphs(run: Run, crystals: CrystalTable, n_neighbors: int, orientation: bool) -> CrystalGraphs:
     """Return the graphs of the crystals."""
     from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 
@@ -153,7 +153,7 @@ def training_graphs(run: Run, crystals: CrystalTable, n_neighbors: int) -> Cryst
         run.stop_if_asked('no step of the training is done yet, so it starts again')
 
     with run.stage('graphs', len(crystals)):
-        return build_graphs(*crystals.arrays(), n_neighbors=n_neighbors, progress=progress)
+        return build_graphs(*crystals.arrays(), n_neighbors=n_neighbors, orientation=orientation, progress=progress)
 
 
 def _train(

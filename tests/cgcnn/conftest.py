@@ -21,9 +21,19 @@ def element_features() -> np.ndarray:
 @pytest.fixture
 def network(element_features) -> CGCNN:
     """A network in double precision with random weights and random running averages, in evaluation mode."""
+    return random_network(Architecture(n_targets=2), element_features)
+
+
+@pytest.fixture
+def seeing_network(element_features) -> CGCNN:
+    """The same that sees how the neighbors of atoms are arranged."""
+    return random_network(Architecture(n_targets=2, orientation=True), element_features)
+
+
+def random_network(architecture: Architecture, element_features: np.ndarray) -> CGCNN:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        made = CGCNN(Architecture(n_targets=2), element_features).double()
+        made = CGCNN(architecture, element_features).double()
         for name, buffer in made.named_buffers():
             if name.endswith('running_mean'):
                 buffer.normal_(std=0.3)

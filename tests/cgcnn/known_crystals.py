@@ -102,5 +102,6 @@ def unmerged_graphs(c: Arrays, n_neighbors: int = 12, tolerance: float = 0.01) -
         weights=np.concatenate(weights).astype(np.float32),
         edge_offsets=np.array([0, sum(len(part) for part in centers)]),
         volumes=np.abs(np.linalg.det(c.lattices)),
+        orientations=np.zeros((n, 0), dtype=np.float32),
         n_neighbors=n_neighbors,
     )

@@ -85,12 +85,13 @@ def same_crystal(change: str, c: Arrays) -> Arrays:
 @pytest.mark.parametrize(
     'change', ['order', 'origin', 'other cells', 'rotation', 'reflection', 'skewed cell', 'supercell']
 )
-def test_graph_depends_on_the_crystal_alone(name, change, network):
+def test_graph_depends_on_the_crystal_alone(name, change, network, seeing_network):
     original, changed = CRYSTALS[name], same_crystal(change, CRYSTALS[name])
-    graphs, others = build_graphs(*original), build_graphs(*changed)
+    graphs, others = build_graphs(*original, orientation=True), build_graphs(*changed, orientation=True)
     assert len(others.centers) == len(graphs.centers)
     assert len(others.atomic_numbers) == len(graphs.atomic_numbers)
     assert predictions(network, others) == pytest.approx(predictions(network, graphs), abs=1e-6)
+    assert predictions(seeing_network, others) == pytest.approx(predictions(seeing_network, graphs), abs=1e-5)
 
 
 @pytest.mark.parametrize('cell', [rock_salt, diamond])

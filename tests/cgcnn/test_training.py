@@ -89,6 +89,7 @@ def test_paper_protocol_is_the_study_to_the_letter():
         'atom_width': 64,
         'hidden_width': 128,
         'n_neighbors': 12,
+        'orientation': False,
         'joint_targets': False,
         'loss': 'mse',
         'optimizer': 'adam',
