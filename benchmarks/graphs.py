@@ -61,8 +61,10 @@ def main() -> None:
     print(f'of which {len(graphs.atomic_numbers) / m:.1f} and {len(graphs.centers) / m:.1f} are distinct')
     many = CrystalTable.concatenate([table] * options.copies, allow_duplicate_ids=True).arrays()
     for processes in options.processes:
-        seconds = best_of(options.repeats, build_graphs, *many, processes=processes)
-        print(f'{"graphs, processes " + str(processes):28} {options.copies * len(table) / seconds:9.0f} crystals/s')
+        for kind, orientation in (('graphs', False), ('with angles', True)):
+            seconds = best_of(options.repeats, build_graphs, *many, processes=processes, orientation=orientation)
+            label = f'{kind}, processes {processes}'
+            print(f'{label:28} {options.copies * len(table) / seconds:9.0f} crystals/s')
     subset = table.select(np.arange(min(ORIGINAL_SUBSET, len(table))))
     seconds = best_of(1, original_way, subset)
     print(f'{"the original way, 1 process":28} {len(subset) / seconds:9.0f} crystals/s')
