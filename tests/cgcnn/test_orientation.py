@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from aiida_cgcnn_elastic.baselines.boosting import Boosting
+from aiida_cgcnn_elastic.baselines.features import property_table
+from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs, build_graphs
+from aiida_cgcnn_elastic.cgcnn.inference import predict, predict_graphs
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Member, Normalizer
+from aiida_cgcnn_elastic.cgcnn.network import CGCNN, Architecture
 from aiida_cgcnn_elastic.cgcnn.orientation import ELECTRONEGATIVITIES, MAX_RANK, N_ORIENTATIONS, orientations
+from aiida_cgcnn_elastic.cgcnn.protocol import PROTOCOLS
+from aiida_cgcnn_elastic.crystals.elements import more_element_properties
 
-from .known_crystals import crystal, diamond, join, rock_salt, tungsten
+from .known_crystals import crystal, diamond, join, random_crystal, rock_salt, tungsten
 
 GOLDEN = (1 + 5**0.5) / 2
 ARRANGEMENTS = {
@@ -103,3 +113,59 @@ def test_graphs_without_orientations_are_not_mixed_with_others():
     assert not arranged.without_orientations().has_orientations
     with pytest.raises(ValueError, match='orientations'):
         CrystalGraphs.concatenate([plain, arranged])
+
+
+@pytest.fixture(scope='module')
+def trained(element_features, tmp_path_factory):
+    """Return a blend whose networks and trees see angles, as it was read from its file, and what it learned from."""
+    graphs = build_graphs(*join([random_crystal(seed, 1 + seed % 5) for seed in range(30)]), orientation=True)
+    means = np.add.reduceat(graphs.orientations[:, 4], graphs.atom_offsets[:-1]) / np.diff(graphs.atom_offsets)
+    protocol = dataclasses.replace(
+        PROTOCOLS['accurate'],
+        atom_width=8,
+        hidden_width=8,
+        epochs=2,
+        batch_size=8,
+        folds=2,
+        boosting=Boosting(n_trees=5),
+    )
+    arguments = (graphs, {'log10_k_vrh': 2 * means}, {'train': np.arange(30)}, protocol, element_features)
+    table = property_table(more_element_properties())
+    result = train_blend(*arguments, table, seed=0, device='cpu')
+    folder = tmp_path_factory.mktemp('seeing')
+    result.model.save(folder)
+    return ElasticModel.load(folder), graphs, result.predictions['log10_k_vrh'], arguments, table
+
+
+def test_a_model_that_sees_angles_is_read_as_it_was_written(trained):
+    model, graphs, predictions, *_ = trained
+    assert all(member.orientation for member in model.members)
+    assert predict_graphs([model], graphs, device='cpu')['log10_k_vrh'] == pytest.approx(predictions, abs=1e-6)
+
+
+def test_a_model_that_sees_angles_refuses_graphs_without_and_makes_its_own(trained):
+    model, graphs, *_ = trained
+    with pytest.raises(ValueError, match='orientations'):
+        predict_graphs([model], graphs.without_orientations(), device='cpu')
+    arrays = join([random_crystal(seed, 1 + seed % 5) for seed in range(30)])
+    own = predict([model], *arrays, device='cpu')['log10_k_vrh']
+    assert own == pytest.approx(predict_graphs([model], graphs, device='cpu')['log10_k_vrh'], abs=1e-6)
+
+
+def test_a_training_that_sees_angles_refuses_graphs_without(trained):
+    *_, (graphs, *others), table = trained
+    with pytest.raises(ValueError, match='orientations'):
+        train_blend(graphs.without_orientations(), *others, table, seed=0, device='cpu')
+
+
+def test_networks_that_see_no_angles_predict_the_same_beside_those_that_do(trained, element_features):
+    """Models of both kinds are averaged on the same graphs."""
+    model, graphs, *_ = trained
+    blind = Member(
+        CGCNN(Architecture(n_targets=1), element_features).eval(), ('log10_k_vrh',), Normalizer((0.0,), (1.0,))
+    )
+    alone = predict_graphs([ElasticModel([blind], {})], graphs.without_orientations(), device='cpu')['log10_k_vrh']
+    beside = predict_graphs([ElasticModel([blind], {})], graphs, device='cpu')['log10_k_vrh']
+    assert np.array_equal(alone, beside)
+    both = predict_graphs([ElasticModel([blind, *model.members[:1]], {})], graphs, device='cpu')
+    assert np.isfinite(both['log10_k_vrh']).all()
