@@ -153,7 +153,7 @@ def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, sc
     assert "with the model 'fast'" in shown
     assert cli('show', 'diamond', '--screening', 'cubic-fast').output == shown
     # What a candidate shows is about the criteria that it was flagged by, as in the list of candidates.
-    (tmp_path / 'criteria.json').write_text(json.dumps({'min_hardness': 50.0}))
+    (tmp_path / 'criteria.json').write_text(json.dumps({'min_hardness': 80.0}))
     flagged = cli('flag', 'cubic-fast', '--criteria', tmp_path / 'criteria.json', '--label', 'hardest')
     assert flagged.exit_code == 0, flagged.output
     probabilities = {}
