@@ -146,13 +146,13 @@ def test_screening_and_queries(profile, crystal_table):
 
 
 def cut_first_insertion(server: dict[str, Any], cut: threading.Event, over: threading.Event) -> None:
-    """Terminate the first connection to the database that is seen to insert nodes."""
+    """Terminate the first connection to the database that is seen to insert records (not their process)."""
     address = f'host={server["database_hostname"]} port={server["database_port"]} user={server["database_username"]}'
     with psycopg.connect(f'{address} dbname=aiida', autocommit=True) as connection:
         while not (cut.is_set() or over.is_set()):
             rows = connection.execute(
                 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
-                "WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE 'INSERT INTO db_dbnode %%'"
+                "WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE 'INSERT INTO db_dbnode %%unnest%%'"
             ).fetchall()
             if rows:
                 cut.set()
