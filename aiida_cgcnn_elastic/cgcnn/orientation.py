@@ -44,6 +44,36 @@ ELECTRONEGATIVITIES = np.array([
 """Pauling's, by atomic number, as pymatgen has them; 1.5 where there is none. Part of what the numbers mean to models
 that were trained on them, so not to be changed."""
 
+N_HARMONICS = (MAX_RANK + 1) ** 2
+
+_EDGES_IN_BLOCK = 4000
+"""Edges whose harmonics are held at a time: enough to amortise numpy's overhead, few enough for the cache."""
+
+
+def _orders(rank: int) -> npt.NDArray[np.int64]:
+    """Return m of the harmonics of a rank in the order of `_harmonics`, shape (2 rank + 1,)."""
+    return (np.arange(2 * rank + 1) + 1) // 2
+
+
+def _norms() -> npt.NDArray[np.float64]:
+    """Return the factors of the harmonics' squares in the lengths' squares, shape (N_HARMONICS, MAX_RANK)."""
+    norms = np.zeros((N_HARMONICS, MAX_RANK))
+    for rank in range(1, MAX_RANK + 1):
+        highest_power = math.prod(range(1, 2 * rank, 2))
+        for row, m in enumerate(_orders(rank).tolist(), start=rank**2):
+            parts = 1 if m == 0 else 2
+            norms[row, rank - 1] = parts * highest_power**2 / (math.factorial(rank - m) * math.factorial(rank + m))
+    return norms
+
+
+_NORMS = _norms()
+
+_RECURSION = {
+    rank: (((rank - 1) ** 2 - _orders(rank - 2) ** 2) / (4 * (rank - 1) ** 2 - 1))[:, None]
+    for rank in range(2, MAX_RANK + 1)
+}
+"""For every rank, the factors of the harmonics two ranks below in the recursion, shape (2 rank - 3, 1)."""
+
 
 def orientations(
     vectors: npt.NDArray[np.float64],
@@ -65,39 +95,109 @@ def orientations(
     atomic_numbers : (a,) int
     """
     n_atoms = len(atomic_numbers)
-
-    def summed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(np.bincount(centers, values, n_atoms), dtype=np.float64)
-
-    distances = np.sqrt(np.einsum('ei,ei->e', vectors, vectors))
-    nearest = np.full(n_atoms, np.inf)
-    np.minimum.at(nearest, centers, distances)
-    near = weights * (nearest[centers] / distances) ** NEARNESS
-    n_near, n_neighbors = summed(near), summed(weights)
-    near /= n_near[centers]
+    if n_atoms == 0:
+        return np.empty((0, N_ORIENTATIONS))
+    if np.any(centers[1:] < centers[:-1]):
+        order = np.argsort(centers, kind='stable')
+        vectors, weights, centers, neighbors = vectors[order], weights[order], centers[order], neighbors[order]
+    columns = np.ascontiguousarray(vectors.T)
     of_atom = ELECTRONEGATIVITIES[atomic_numbers]
-    polar = near * (of_atom[neighbors] - of_atom[centers])
-    sets = (weights / n_neighbors[centers], near, polar)
-    columns = [n_near / n_neighbors, summed(polar)]
-    x, y, z = (vectors / distances[:, None]).T
-    squares = np.zeros((N_SETS, MAX_RANK + 1, n_atoms))
-    # Real solid harmonics on the unit sphere: Re and Im of (x + i y)^m, times a polynomial of z that begins with
-    # (2 m - 1)!! at l = m and is raised in l by the recursion of the associated Legendre functions.
-    real, imaginary = np.ones_like(z), np.zeros_like(z)
-    for m in range(MAX_RANK + 1):
-        before, present = np.zeros_like(z), np.full_like(z, math.prod(range(1, 2 * m, 2)))
-        for rank in range(m, MAX_RANK + 1):
-            if rank > m:
-                before, present = present, ((2 * rank - 1) * z * present - (rank + m - 1) * before) / (rank - m)
-            if rank == 0:
-                continue
-            norm = (1 if m == 0 else 2) * math.factorial(rank - m) / math.factorial(rank + m)
-            for part in (real,) if m == 0 else (real, imaginary):
-                harmonic = part * present
-                for place, of_edges in enumerate(sets):
-                    squares[place, rank] += norm * summed(of_edges * harmonic) ** 2
-        real, imaginary = real * x - imaginary * y, real * y + imaginary * x
+    differences = of_atom[neighbors] - of_atom[centers]
+    # The atoms of a block need equally many edges, so that the sums over edges are one product of stacked matrices.
+    # Atoms are taken by their number of edges, and those that lack some repeat their last with the weight 0.
+    counts = np.bincount(centers, minlength=n_atoms)
+    starts = np.cumsum(counts) - counts
+    atoms = np.argsort(counts, kind='stable')
+    counts, starts = counts[atoms], starts[atoms]
+    size = max(_EDGES_IN_BLOCK, int(counts[-1]))
+    # Allocated once: fresh memory is slower than the arithmetic.
+    harmonics, scratch = np.empty((N_HARMONICS, size)), np.empty((len(_RECURSION[MAX_RANK]), size))
     result = np.empty((n_atoms, N_ORIENTATIONS))
-    result[:, :2] = np.stack(columns, axis=1)
-    result[:, 2:] = np.sqrt(squares[:, 1:].reshape(-1, n_atoms)).T
+    first = 0
+    while first < n_atoms:
+        longest = counts[first : first + size // counts[first]]
+        stop = first + int(np.searchsorted(longest * np.arange(1, len(longest) + 1), size, side='right'))
+        width = counts[stop - 1]
+        last = counts[first:stop, None] - 1
+        edges = starts[first:stop, None] + np.minimum(np.arange(width), last)
+        of_edges = weights.take(edges)
+        of_edges[np.arange(width) > last] = 0
+        result[atoms[first:stop]] = _of_block(
+            columns.take(edges, axis=1),
+            of_edges,
+            differences.take(edges),
+            harmonics[:, : edges.size],
+            scratch[:, : edges.size],
+        )
+        first = stop
     return result
+
+
+def _of_block(
+    vectors: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    differences: npt.NDArray[np.float64],
+    harmonics: npt.NDArray[np.float64],
+    scratch: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return the rows of `orientations` for ``a`` atoms with ``k`` edges each.
+
+    Parameters
+    ----------
+    vectors : (3, a, k) float
+    weights : (a, k) float
+    differences : (a, k) float
+        How much more electronegative the neighbor is.
+    harmonics : (N_HARMONICS, a * k) float
+    scratch : (2 MAX_RANK - 3, a * k) float
+        Memory to work in, as `harmonics` is.
+    """
+    n_atoms, width = weights.shape
+    squares = np.einsum('iak,iak->ak', vectors, vectors)
+    nearness = squares.min(axis=1, keepdims=True) / squares
+    sets = np.empty((n_atoms, N_SETS, width))
+    sets[:, 0] = weights
+    near = np.multiply(weights, nearness ** (NEARNESS / 2), out=sets[:, 1])
+    np.multiply(near, differences, out=sets[:, 2])
+    vectors /= np.sqrt(squares)
+    _harmonics(vectors.reshape(3, -1), harmonics, scratch)
+    multipoles = sets @ harmonics.reshape(N_HARMONICS, n_atoms, width).transpose(1, 2, 0)
+
+    # The harmonic of rank 0 is 1, so these are the sums of the weights.
+    totals = multipoles[:, :, 0].copy()
+    np.square(multipoles, out=multipoles)
+    lengths = np.sqrt(multipoles.reshape(-1, N_HARMONICS) @ _NORMS).reshape(n_atoms, N_SETS, MAX_RANK)
+    lengths /= totals[:, [0, 1, 1], None]
+    result = np.empty((n_atoms, N_ORIENTATIONS))
+    np.divide(totals[:, 1:], totals[:, :2], out=result[:, :2])
+    result[:, 2:] = lengths.reshape(n_atoms, -1)
+    return result
+
+
+def _harmonics(
+    directions: npt.NDArray[np.float64], out: npt.NDArray[np.float64], scratch: npt.NDArray[np.float64]
+) -> None:
+    """Write real solid harmonics of ``e`` unit vectors, (3, e), to the rows of ``out``, (N_HARMONICS, e).
+
+    The rows ``l^2`` to ``(l + 1)^2`` have rank ``l``: first ``m = 0``, then the real and the imaginary part of
+    ``m = 1, ..., l``. A harmonic is that part of ``(x + i y)^m``, times the associated Legendre function as a
+    polynomial of ``z``, scaled so that its highest power has the factor 1. `_NORMS` makes up for the scale. What is in
+    ``scratch`` is overwritten.
+    """
+    x, y, z = directions
+    out[0] = 1
+    out[1], out[2], out[3] = z, x, y
+    for rank in range(2, MAX_RANK + 1):
+        first, end = rank**2, (rank + 1) ** 2
+        before, present = out[(rank - 2) ** 2 : (rank - 1) ** 2], out[(rank - 1) ** 2 : first]
+        # All but the highest m by the recursion of the Legendre functions, whose second term is 0 for m = rank - 1.
+        np.multiply(present, z, out=out[first : end - 2])
+        past = np.multiply(before, _RECURSION[rank], out=scratch[: len(before)])
+        out[first : first + len(before)] -= past
+        # The highest m by another factor x + i y.
+        real, imaginary = present[-2:]
+        np.multiply(present[-2:], x, out=out[end - 2 : end])
+        np.multiply(imaginary, y, out=scratch[0])
+        np.multiply(real, y, out=scratch[1])
+        out[end - 2] -= scratch[0]
+        out[end - 1] += scratch[1]

@@ -9,6 +9,7 @@ import pytest
 
 from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.baselines.features import property_table
+from aiida_cgcnn_elastic.cgcnn import orientation
 from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs, build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict, predict_graphs
@@ -65,6 +66,33 @@ def test_every_rank_is_the_sum_of_legendre_polynomials_over_pairs():
     for rank, value in enumerate(ranks(vectors, weights), start=1):
         legendre = np.polynomial.legendre.Legendre.basis(rank)(unit @ unit.T)
         assert value == pytest.approx(np.sqrt(share @ legendre @ share), abs=1e-9)
+
+
+@pytest.mark.parametrize('edges_in_block', [1, 60, 10_000])
+def test_atoms_with_few_and_many_edges_in_any_order(edges_in_block, monkeypatch):
+    """Every number of all atoms is what its definition gives for the atom alone, however edges are worked on."""
+    monkeypatch.setattr(orientation, '_EDGES_IN_BLOCK', edges_in_block)
+    rng = np.random.default_rng(1)
+    numbers = rng.integers(1, 90, 40).astype(np.uint8)
+    counts = rng.permutation([*range(1, 21), *[12] * 20])
+    centers = rng.permutation(np.repeat(np.arange(40), counts))
+    neighbors = rng.integers(0, 40, len(centers))
+    vectors, weights = rng.normal(size=(len(centers), 3)), rng.uniform(0.2, 2, len(centers))
+    found = orientations(vectors, weights, centers, neighbors, numbers)
+
+    distances = np.linalg.norm(vectors, axis=1)
+    unit = vectors / distances[:, None]
+    for atom in range(40):
+        mine = np.flatnonzero(centers == atom)
+        near = weights[mine] * (distances[mine].min() / distances[mine]) ** 6
+        more = ELECTRONEGATIVITIES[numbers[neighbors[mine]]] - ELECTRONEGATIVITIES[numbers[atom]]
+        shares = [weights[mine] / weights[mine].sum(), near / near.sum(), near * more / near.sum()]
+        expected = [near.sum() / weights[mine].sum(), shares[2].sum()]
+        for share in shares:
+            for rank in range(1, MAX_RANK + 1):
+                legendre = np.polynomial.legendre.Legendre.basis(rank)(unit[mine] @ unit[mine].T)
+                expected.append(np.sqrt(max(share @ legendre @ share, 0)))
+        assert found[atom] == pytest.approx(expected, abs=1e-7), atom
 
 
 def test_near_neighbors_and_charges_count():
