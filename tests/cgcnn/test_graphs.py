@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import zipfile
 
 import numpy as np
@@ -207,6 +209,20 @@ def test_worker_processes_give_the_same_graphs():
     alone, shared = build_graphs(*arrays), build_graphs(*arrays, processes=2)
     for name in ('atomic_numbers', 'centers', 'neighbors', 'distances', 'weights', 'atom_offsets', 'edge_offsets'):
         assert np.array_equal(getattr(alone, name), getattr(shared, name)), name
+
+
+def test_orientations_change_nothing_else():
+    """Also where some crystals need a larger sphere than others: molecules with few neighbors of their own."""
+    corners = np.array(list(itertools.product((0, 0.1), repeat=3)))
+    molecule = crystal(20 * np.eye(3), [6] * 8, corners)
+    arrays = join([tungsten(), molecule, random_crystal(4), molecule, diamond()])
+    plain, seeing = build_graphs(*arrays), build_graphs(*arrays, orientation=True)
+    for field in dataclasses.fields(CrystalGraphs):
+        if field.name != 'orientations':
+            assert np.array_equal(getattr(plain, field.name), getattr(seeing, field.name)), field.name
+    assert seeing.select([0, 4]).orientations == pytest.approx(
+        build_graphs(*join([tungsten(), diamond()]), orientation=True).orientations, abs=1e-6
+    )
 
 
 def test_no_crystals_have_no_graphs():
