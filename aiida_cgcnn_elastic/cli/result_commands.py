@@ -14,8 +14,6 @@ from aiida.cmdline.utils import decorators, echo
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-
 CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S.*?)\s*')
 TEXT_COLUMNS = (
     'material_id',
@@ -181,72 +179,10 @@ def show(identifier: str, screening: str | None) -> None:
     --screening, or the PK of a candidate, p_candidate is about the criteria that it was flagged by.
     """
     from aiida_cgcnn_elastic.cli.report import prediction_text
+    from aiida_cgcnn_elastic.query.identifiers import predictions_of
 
-    found = _predictions_of(identifier, screening)
+    found = predictions_of(identifier, screening)
     if not found:
         where = f' in the screening {screening!r}' if screening else ''
         echo.echo_critical(f'no prediction has the material id, or the PK, {identifier!r}{where}')
     echo.echo('\n\n'.join(prediction_text(node, candidates) for node, candidates in found))
-
-
-def _predictions_of(identifier: str, screening: str | None) -> list[tuple[ElasticPredictionData, list[dict[str, Any]]]]:
-    """Return predictions by material id; where there is none, by the PK of a prediction or of a candidate.
-
-    Each comes with what the candidates that it was flagged for say of themselves: of the screening, or set of
-    candidates, if one is named, and of the one candidate whose PK it is.
-    """
-    from aiida import orm
-
-    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-    from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
-    from aiida_cgcnn_elastic.query import EXTRA, find_group
-
-    def group_of(group_class: type[orm.Group]) -> int | None:
-        with contextlib.suppress(ValueError):
-            return find_group(group_class, str(screening)).pk
-        return None
-
-    of_predictions, of_candidates = (
-        (group_of(PredictionsGroup), group_of(CandidatesGroup)) if screening else (None, None)
-    )
-
-    def records(filters: dict[str, Any]) -> list[ElasticPredictionData]:
-        if screening and of_predictions is None:
-            return []
-        query = orm.QueryBuilder()
-        query.append(ElasticPredictionData, filters=filters, project='*', tag='prediction')
-        if screening:
-            query.append(PredictionsGroup, with_node='prediction', filters={'id': of_predictions})
-        return query.order_by({'prediction': {'id': 'asc'}}).all(flat=True)
-
-    def candidates(filters: dict[str, Any]) -> list[dict[str, Any]]:
-        if screening and of_candidates is None:
-            return []
-        query = orm.QueryBuilder()
-        of_ours = {**filters, 'extras': {'has_key': EXTRA}}
-        query.append(orm.StructureData, filters=of_ours, project=['id', f'extras.{EXTRA}'], tag='structure')
-        if screening:
-            query.append(CandidatesGroup, with_node='structure', filters={'id': of_candidates})
-        return [{**extra, 'pk': pk} for pk, extra in query.order_by({'structure': {'id': 'asc'}}).all()]
-
-    nodes, flagged = records({'label': identifier}), candidates({'label': identifier})
-    # An id of digits only, such as 1234567890, is a material id first.
-    if not nodes and not flagged and identifier.isdigit():
-        nodes = records({'id': int(identifier)})
-        flagged = candidates({'label': nodes[0].label} if nodes else {'id': int(identifier)})
-        if not nodes:
-            nodes = _flagged_predictions(flagged)
-    elif screening and of_predictions is None:
-        nodes = _flagged_predictions(flagged)
-    return [(node, [item for item in flagged if item['prediction_uuid'] == node.uuid]) for node in nodes]
-
-
-def _flagged_predictions(candidates: list[dict[str, Any]]) -> list[ElasticPredictionData]:
-    """Return the predictions that candidates were flagged for, as far as they are in this database."""
-    from aiida import orm
-
-    from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-
-    uuids = [item['prediction_uuid'] for item in candidates]
-    query = orm.QueryBuilder().append(ElasticPredictionData, filters={'uuid': {'in': uuids}}, tag='prediction')
-    return query.order_by({'prediction': {'id': 'asc'}}).all(flat=True) if uuids else []
