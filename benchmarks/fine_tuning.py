@@ -34,9 +34,9 @@ def main() -> None:
     options = parser.parse_args()
 
     table = read(open_source(options.paths)).table
-    graphs = build_graphs(*table.arrays())
     targets = {name: table.column(name) for name in ('log10_k_vrh', 'log10_g_vrh')}
     protocol = dataclasses.replace(Protocol.from_name('fast'), epochs=options.epochs)
+    graphs = build_graphs(*table.arrays(), orientation=protocol.orientation)
     crystal_of_atom = np.repeat(np.arange(len(graphs)), np.diff(graphs.atom_offsets))
     ratios: dict[str, list[float]] = {name: [] for name in targets}
     verdicts: Counter[tuple[str, str]] = Counter()

@@ -17,7 +17,7 @@ from graphs import best_of
 
 from aiida_cgcnn_elastic import pretrained
 from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
-from aiida_cgcnn_elastic.cgcnn.inference import predict, predict_graphs
+from aiida_cgcnn_elastic.cgcnn.inference import needs_orientation, predict, predict_graphs
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals.sources import open_source, read
 
@@ -36,9 +36,9 @@ def main() -> None:
     print(machine.describe('numpy', 'pymatgen', 'torch'))
     print(
         f'{len(table)} crystals, {table.n_atoms.mean():.1f} atoms on average; '
-        f'model {options.model}, {len(model.members)} networks, device {options.device}'
+        f'model {options.model}, {len(model.members)} members, device {options.device}'
     )
-    graphs = build_graphs(*table.arrays())
+    graphs = build_graphs(*table.arrays(), orientation=needs_orientation([model]))
     exact = predict_graphs([model], graphs, dtype='float64', device=options.device)
     single = predict_graphs([model], graphs, device=options.device)
     worst = max(float(np.abs(single[target] - exact[target]).max()) for target in model.targets)
