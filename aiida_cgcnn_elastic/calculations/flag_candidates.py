@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 from aiida_cgcnn_elastic.data.structures import structure_attributes
 from aiida_cgcnn_elastic.groups import CandidatesGroup
-from aiida_cgcnn_elastic.storage import NewNode, store_outputs
+from aiida_cgcnn_elastic.storage import NewNode, creators, store_outputs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,32 +172,41 @@ def _find_records(
     LookupError
         If a prediction was not recorded.
     """
-    records: dict[tuple[int, str], Record] = {}
+    # By their ids alone, and their processes afterwards: see `storage.links`.
+    ids = sorted({row['material_id'] for row in chosen})
+    query = QueryBuilder().append(ElasticPredictionData, filters={'label': {'in': ids}}, project=['id', 'label'])
+    label_of = dict(query.all()) if ids else {}
+    process_of = creators(prediction_sets[0].backend, list(label_of))
+    sets_of: dict[int, list[int]] = defaultdict(list)
     for index in set(set_of_chosen):
-        ids = [row['material_id'] for row, of in zip(chosen, set_of_chosen, strict=True) if of == index]
-        of = prediction_sets[index]
-        earlier = of.taken_from()
-        sets = of.find_equal() + ([] if earlier is None else earlier.find_equal())
-        query = QueryBuilder()
-        query.append(PredictionSetData, filters={'id': {'in': sets}}, tag='set')
-        query.append(CalcFunctionNode, with_incoming='set', tag='process')
-        query.append(
-            ElasticPredictionData,
-            with_incoming='process',
-            filters={'label': {'in': ids}},
-            # Nodes would be read again, one by one, whenever something is stored.
-            project=['id', 'uuid', 'label', 'attributes'],
-        )
-        # A set may have been recorded twice; the first record counts.
-        query.order_by({ElasticPredictionData: {'id': 'desc'}})
-        found_here = [Record(*values) for values in query.iterall()]
-        records.update({(index, record.label): record for record in found_here})
+        for process in _recording_processes(prediction_sets[index]):
+            sets_of[process].append(index)
+    pks: dict[tuple[int, str], int] = {}
+    # A set may have been recorded twice; the first record counts.
+    for pk in sorted(process_of, reverse=True):
+        for index in sets_of[process_of[pk]]:
+            pks[index, label_of[pk]] = pk
+    # Nodes would be read again, one by one, whenever something is stored.
+    query = QueryBuilder().append(
+        ElasticPredictionData,
+        filters={'id': {'in': sorted(set(pks.values()))}},
+        project=['id', 'uuid', 'label', 'attributes'],
+    )
+    records = {pk: Record(pk, *values) for pk, *values in query.iterall()} if pks else {}
     found = []
     for row, index in zip(chosen, set_of_chosen, strict=True):
-        if (index, row['material_id']) not in records:
+        if (index, row['material_id']) not in pks:
             raise LookupError(f'no record of the prediction of {row["material_id"]} in {prediction_sets[index]}')
-        found.append(records[index, row['material_id']])
+        found.append(records[pks[index, row['material_id']]])
     return found
+
+
+def _recording_processes(prediction_set: PredictionSetData) -> list[int]:
+    """Return the pks of the processes that have recorded a prediction set, one of equal content, or its origin."""
+    earlier = prediction_set.taken_from()
+    sets = prediction_set.find_equal() + ([] if earlier is None else earlier.find_equal())
+    query = QueryBuilder().append(PredictionSetData, filters={'id': {'in': sets}}, tag='set')
+    return query.append(CalcFunctionNode, with_incoming='set', project='id').distinct().all(flat=True)
 
 
 def _find_first_records(

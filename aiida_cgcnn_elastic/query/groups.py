@@ -74,11 +74,13 @@ def members(group_class: type[Group], label: str) -> list[int]:
 
 def other_predictions_of_the_same(pks: Sequence[int], group: PredictionsGroup) -> list[int]:
     """Return the pks of the predictions in a group that are of the same crystals as some others, by material id."""
-    others: list[int] = []
+    same: set[int] = set()
     for start in range(0, len(pks), IDS_AT_ONCE):
         some = list(pks[start : start + IDS_AT_ONCE])
         ids = QueryBuilder().append(ElasticPredictionData, filters={'id': {'in': some}}, project='label').all(flat=True)
-        query = QueryBuilder().append(PredictionsGroup, filters={'id': group.pk}, tag='group')
-        query.append(ElasticPredictionData, with_group='group', filters={'label': {'in': ids}}, project='id')
-        others += query.all(flat=True)
-    return sorted(set(others) - set(pks))
+        query = QueryBuilder().append(ElasticPredictionData, filters={'label': {'in': ids}}, project='id')
+        same.update(query.all(flat=True))
+    # In one query, PostgreSQL might compare every member with every id.
+    of_group = QueryBuilder().append(PredictionsGroup, filters={'id': group.pk}, tag='group')
+    of_group.append(ElasticPredictionData, with_group='group', project='id')
+    return sorted((same & set(of_group.all(flat=True))) - set(pks))
