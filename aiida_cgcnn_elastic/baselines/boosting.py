@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from aiida_cgcnn_elastic.settings import Settings
 
+if TYPE_CHECKING:
+    import xgboost
+
 __all__ = ['BoostedTrees', 'Boosting', 'Stopped']
 
 _UBJSON_OBJECT = b'{'
 """Universal Binary JSON, XGBoost's own format, begins so; a pickle does not."""
+
+_STATISTICS = ('base_weights', 'loss_changes', 'sum_hessian')
+"""Of every node of a tree while it grew; the values of leaves are among the thresholds of splits."""
 
 
 class Stopped(Exception):  # noqa: N818 - an event, not an error
@@ -129,7 +136,7 @@ class BoostedTrees:
             if stop is not None and stop():
                 raise Stopped(f'stopped after {tree} of {recipe.n_trees} trees')
             booster.update(data, tree)
-        return cls(zlib.compress(bytes(booster.save_raw('ubj')), 9))
+        return cls(zlib.compress(_without_statistics(booster), 9))
 
     @property
     def n_features(self) -> int:
@@ -146,3 +153,14 @@ class BoostedTrees:
             return np.zeros(0)
         self._booster.set_param({'nthread': threads})
         return self._booster.predict(xgboost.DMatrix(features, nthread=threads)).astype(np.float64)
+
+
+def _without_statistics(booster: xgboost.Booster) -> bytes:
+    """Return the UBJSON of trees without what only tells how they grew: more than half of it, and nothing predicts."""
+    import xgboost
+
+    model = json.loads(booster.save_raw('json'))
+    for tree in model['learner']['gradient_booster']['model']['trees']:
+        for name in _STATISTICS:
+            tree[name] = [0.0] * len(tree[name])
+    return bytes(xgboost.Booster(model_file=bytearray(json.dumps(model), 'utf-8')).save_raw('ubj'))

@@ -154,7 +154,8 @@ def train_blend(
         threads=threads,
     )
     mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table)
-    single = dataclasses.replace(protocol, folds=None, boosting=None, readout=None)
+    # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
+    single = dataclasses.replace(protocol, name='network', folds=None, boosting=None, readout=None)
     kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
     statistics = None
     if features is None:

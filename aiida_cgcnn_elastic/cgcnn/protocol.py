@@ -183,8 +183,8 @@ PROTOCOLS = {
         batch_size=128,
         ema_decay=0.999,
         keep='last',
-        folds=5,
-        boosting=Boosting(),
+        folds=8,
+        boosting=Boosting(n_trees=600, learning_rate=0.05),
     ),
     'refined': Protocol(
         name='refined',
@@ -199,7 +199,7 @@ PROTOCOLS = {
         batch_size=128,
         ema_decay=0.999,
         keep='last',
-        folds=5,
+        folds=8,
         readout=ReadoutRecipe(),
     ),
 }

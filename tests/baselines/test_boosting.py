@@ -7,8 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
+import xgboost
 
-from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Boosting, Stopped
+from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Boosting, Stopped, _without_statistics
 
 RECIPE = Boosting(n_trees=40, learning_rate=0.2, max_depth=3)
 
@@ -34,6 +35,16 @@ def test_saved_trees_predict_the_same(data, trees):
     assert np.array_equal(again.predict(data[0]), trees.predict(data[0]))
     assert np.array_equal(again.predict(data[0], threads=2), trees.predict(data[0]))
     assert again.n_features == 5
+
+
+def test_what_is_not_kept_of_trees_predicts_nothing(data):
+    parameters = {'objective': 'reg:absoluteerror', 'max_depth': 5, 'base_score': 0.3}
+    grown = xgboost.train(parameters, xgboost.DMatrix(data[0], label=data[1]), 30)
+    kept = BoostedTrees(zlib.compress(_without_statistics(grown)))
+    new = 3 * np.random.default_rng(1).normal(size=(1000, 5)).astype(np.float32)
+    new[::7, 2] = np.nan
+    assert np.array_equal(kept.predict(new), grown.predict(xgboost.DMatrix(new)))
+    assert len(kept.content) < 0.7 * len(zlib.compress(bytes(grown.save_raw('ubj'))))
 
 
 def test_the_seed_decides(data, trees):
