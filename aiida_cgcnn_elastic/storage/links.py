@@ -13,10 +13,9 @@ from aiida.common.links import LinkType
 from aiida.orm import Node, ProcessNode, QueryBuilder
 from aiida.orm.implementation import StorageBackend
 
-__all__ = ('creators',)
+from aiida_cgcnn_elastic.storage.rows import KEYS_A_STATEMENT
 
-_KEYS_A_STATEMENT = 900
-"""What every SQLite allows as parameters of one statement."""
+__all__ = ('creators',)
 
 
 def creators(backend: StorageBackend, pks: Sequence[int]) -> dict[int, int]:
@@ -24,8 +23,8 @@ def creators(backend: StorageBackend, pks: Sequence[int]) -> dict[int, int]:
     from aiida.storage.psql_dos.backend import PsqlDosBackend
 
     found: dict[int, int] = {}
-    for start in range(0, len(pks), _KEYS_A_STATEMENT):
-        some = list(pks[start : start + _KEYS_A_STATEMENT])
+    for start in range(0, len(pks), KEYS_A_STATEMENT):
+        some = list(pks[start : start + KEYS_A_STATEMENT])
         found.update(_by_links(backend, some) if isinstance(backend, PsqlDosBackend) else _by_query(backend, some))
     return found
 

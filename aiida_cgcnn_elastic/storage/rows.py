@@ -21,12 +21,12 @@ from aiida.orm.implementation import StorageBackend
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-__all__ = ('DataRow', 'Link', 'Rows', 'rows_of')
+__all__ = ('KEYS_A_STATEMENT', 'DataRow', 'Link', 'Rows', 'rows_of')
 
 # Each value is a parameter then, and what SQLAlchemy keeps for each row should stay in the processor's cache.
 _ROWS_A_STATEMENT = 200
-# What every SQLite allows as parameters of one statement.
-_KEYS_A_STATEMENT = 900
+KEYS_A_STATEMENT = 900
+"""What every SQLite allows as parameters of one statement."""
 
 
 class DataRow(NamedTuple):
@@ -169,8 +169,8 @@ class SqliteRows(_SqlRows):
             [{'uuid': uuid, **row._asdict()} for uuid, row in zip(uuids, rows, strict=True)],
         )
         pk_of: dict[str, int] = {}
-        for start in range(0, len(uuids), _KEYS_A_STATEMENT):
-            some = table.c.uuid.in_(uuids[start : start + _KEYS_A_STATEMENT])
+        for start in range(0, len(uuids), KEYS_A_STATEMENT):
+            some = table.c.uuid.in_(uuids[start : start + KEYS_A_STATEMENT])
             pk_of.update(self._session.execute(select(table.c.uuid, table.c.id).where(some)).all())
         return [pk_of[uuid] for uuid in uuids]
 
