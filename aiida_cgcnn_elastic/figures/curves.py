@@ -67,8 +67,9 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             axis.grid(color='0.92')
             axis.set_axisbelow(True)
         axes[0, column].set_title(TARGETS[target])
-        axes[0, column].legend(framealpha=1, edgecolor='none')
         axes[1, column].set_xlabel('epochs')
+        # Below the axes: within them it would hide the peaks of an unsteady training.
+        axes[1, column].legend(loc='upper center', bbox_to_anchor=(0.5, -0.18), ncols=4, frameon=False, fontsize=8)
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis, (metric, label) in zip(axes[:, 0], METRICS.items(), strict=True):
         axis.set_ylabel(label)
