@@ -25,7 +25,7 @@ from aiida_cgcnn_elastic.cgcnn.splits import split_by_column
 from aiida_cgcnn_elastic.cgcnn.training import train
 from aiida_cgcnn_elastic.crystals import sources
 from aiida_cgcnn_elastic.crystals.elements import element_features, more_element_properties
-from aiida_cgcnn_elastic.potentials import AtomFeatures, atom_features
+from aiida_cgcnn_elastic.potentials import FeatureMaker, PotentialFeatures
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
 
@@ -56,7 +56,8 @@ def main() -> None:
         else:
             elements = property_table(more_element_properties())
             if protocol.readout is not None:
-                features = atom_features(*table.arrays(), threads=options.threads)
+                with FeatureMaker(processes=options.threads) as make:
+                    features = make(*table.arrays())
             model = train_blend(
                 graphs, targets, split, protocol, element_features(), elements, features=features, **common
             ).model
@@ -77,7 +78,7 @@ def show(
     label: str,
     model: ElasticModel,
     graphs: CrystalGraphs,
-    features: AtomFeatures | None,
+    features: PotentialFeatures | None,
     targets: dict,
     rows: list,
     seconds: float,

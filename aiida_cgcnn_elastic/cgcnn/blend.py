@@ -23,7 +23,7 @@ from safetensors.torch import save as save_tensors
 
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Stopped
 from aiida_cgcnn_elastic.baselines.features import structure_features
-from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibrate import calibrate_blend, why_not
 from .graphs import CrystalGraphs
@@ -103,7 +103,7 @@ def train_blend(
     element_features: npt.NDArray[Any],
     element_table: npt.NDArray[np.float64],
     *,
-    features: AtomFeatures | None = None,
+    features: PotentialFeatures | None = None,
     seed: int,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -123,7 +123,7 @@ def train_blend(
     ----------
     element_table : (119, p) array
         See `baselines.features.property_table`; kept in the model.
-    features : AtomFeatures, optional
+    features : PotentialFeatures, optional
         What a potential knows of the atoms; needed by a protocol with a readout.
     checkpoint : Path, optional
         Folder for what is finished: a folder for each network, a file for each boosting or readout.
@@ -311,7 +311,7 @@ class _Run:
         self,
         index: int,
         mark: str,
-        features: AtomFeatures,
+        features: PotentialFeatures,
         columns: Columns,
         rows: npt.NDArray[np.int64],
         protocol: Protocol,
@@ -323,7 +323,8 @@ class _Run:
         normalizer = Normalizer.of(values[rows])
         file = None if self.checkpoint is None else self.checkpoint / f'readout-{index}.safetensors'
         if self.resume and file is not None and file.exists():
-            network = _read_readout(file, mark, features.values.shape[1], protocol.readout.width, len(columns))
+            sizes = (features.values.shape[1], features.responses.shape[1], protocol.readout.width, len(columns))
+            network = _read_readout(file, mark, sizes)
         else:
             try:
                 network = fit_readout(
@@ -371,13 +372,13 @@ def _read_trees(file: Path, mark: str) -> BoostedTrees:
     return trees
 
 
-def _read_readout(file: Path, mark: str, n_features: int, width: int, n_targets: int) -> Readout:
-    """Return a readout that was finished before."""
+def _read_readout(file: Path, mark: str, sizes: tuple[int, int, int, int]) -> Readout:
+    """Return a readout of these sizes that was finished before."""
     try:
         with safetensors.safe_open(file, framework='pt') as opened:
             found = (opened.metadata() or {})['fingerprint']
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-        network = Readout(n_features, width, n_targets)
+        network = Readout(*sizes)
         network.load_state_dict(state)
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise CheckpointError(f'{file} holds no readout, or is damaged: {error}') from error

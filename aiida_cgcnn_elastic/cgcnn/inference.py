@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aiida_cgcnn_elastic.baselines.features import structure_features
-from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.symbols import SYMBOLS
 
 from .calibration import Calibration, Pairs, Unseen
@@ -45,7 +45,7 @@ def predict(
     dtype: str = 'float32',
     batch_edges: int | None = None,
     processes: int = 1,
-    features: AtomFeatures | None = None,
+    features: PotentialFeatures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict with all members of all models; members with the same target are averaged.
@@ -67,7 +67,7 @@ def predict(
     processes : int
         Worker processes that make graphs while this process predicts, worth their start from some thousand crystals on;
         1 does all in this process.
-    features : AtomFeatures, optional
+    features : PotentialFeatures, optional
         What a potential knows of the crystals' atoms, for models that need it (see `ElasticModel.potential`).
     progress : callable
         Called with the numbers of crystals done and in all.
@@ -115,7 +115,7 @@ def predict_graphs(
     threads: int | None = None,
     dtype: str = 'float32',
     batch_edges: int | None = None,
-    features: AtomFeatures | None = None,
+    features: PotentialFeatures | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict as `predict` does, where the graphs are there already."""
     members = _members(models)
@@ -217,7 +217,7 @@ def _predict(
     members: Sequence[AnyMember],
     calibration: Calibration | None,
     parts: Iterable[CrystalGraphs],
-    features: AtomFeatures | None,
+    features: PotentialFeatures | None,
     total: int,
     device: torch.device,
     threads: int | None,

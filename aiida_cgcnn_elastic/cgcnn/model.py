@@ -21,7 +21,7 @@ from torch import Tensor
 
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees
 from aiida_cgcnn_elastic.baselines.features import FEATURES_VERSION, check_table
-from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibration import Calibration
 from .network import CGCNN, Architecture
@@ -190,7 +190,7 @@ class ReadoutMember:
         if not len(self.targets) == len(self.normalizer.mean) == self.network.output.out_features:
             raise ValueError(f'{len(self.targets)} targets do not fit {self.network.output.out_features} outputs')
 
-    def predict(self, features: AtomFeatures | None) -> npt.NDArray[np.float64]:
+    def predict(self, features: PotentialFeatures | None) -> npt.NDArray[np.float64]:
         """Return (m, t) predictions.
 
         Raises
@@ -212,6 +212,7 @@ class ReadoutMember:
             'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
             'potential': self.potential,
             'n_features': len(self.network.mean),
+            'n_responses': len(self.network.response_mean),
             'width': self.network.width,
             'n_neighbors': self.n_neighbors,
         }
@@ -464,7 +465,7 @@ def _build_readout(
     entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
 ) -> AnyMember:
     targets = tuple(entry['targets'])
-    network = Readout(entry['n_features'], entry['width'], len(targets))
+    network = Readout(entry['n_features'], entry['n_responses'], entry['width'], len(targets))
     network.load_state_dict(state)
     normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
     return ReadoutMember(network.eval(), targets, normalizer, entry['potential'], entry['n_neighbors'], weights)

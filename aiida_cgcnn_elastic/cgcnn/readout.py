@@ -1,12 +1,14 @@
-"""A readout of elastic moduli from what a universal potential knows of the atoms.
+"""A readout of elastic moduli from what universal potentials know of a crystal and its atoms.
 
 Each atom's features, which tell its whole surroundings already, go through the same two layers; the mean over the atoms
-goes through one more. There is nothing about the crystal's geometry to learn, so a few thousand crystals are enough.
+and the crystal's response to strain go through one more. There is nothing about the crystal's geometry to learn, so a
+few thousand crystals are enough.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aiida_cgcnn_elastic.baselines.boosting import Stopped
-from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.settings import Settings
 
 from .schedule import ema_decay, one_cycle
@@ -28,6 +30,9 @@ __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
 
 CRYSTALS_AT_ONCE = 512
 """Crystals that are evaluated together."""
+
+FARTHEST = 4.0
+"""Standard deviations from the mean beyond which a response counts as that far: an unstable crystal's may be absurd."""
 
 ALIKE = 3e-4
 """Atoms of a crystal whose features, standardised and projected on one random direction, differ by less are alike."""
@@ -43,6 +48,9 @@ class ReadoutRecipe(Settings):
         Of every layer.
     dropout : float
         Fraction of the inputs of every layer but the output that are left out in a step of the training.
+    withheld : float
+        Fraction of the crystals whose responses to strain are left out in a step of the training, so that those
+        without any are predicted too.
     epochs, batch_size : int
     learning_rate : float
         The largest of the cycle.
@@ -53,6 +61,7 @@ class ReadoutRecipe(Settings):
 
     width: int = 256
     dropout: float = 0.1
+    withheld: float = 0.1
     epochs: int = 60
     batch_size: int = 128
     learning_rate: float = 2e-3
@@ -63,37 +72,54 @@ class ReadoutRecipe(Settings):
 
     def __post_init__(self) -> None:
         self._check_whole('width', 'epochs', 'batch_size')
-        self._check_numbers('dropout', 'ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
+        self._check_numbers(
+            'dropout', 'withheld', 'ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1'
+        )
         self._check_numbers('learning_rate', is_allowed=lambda x: 0 < x < math.inf, expected='above 0')
         self._check_numbers('weight_decay', is_allowed=lambda x: 0 <= x < math.inf, expected='from 0')
 
 
 class Readout(nn.Module):
-    """Network from (a, f) features of atoms to (m, t) standardised targets of crystals.
+    """Network from (a, f) features of atoms and (m, r) responses of crystals to (m, t) standardised targets.
 
     Parameters
     ----------
-    n_features, width, n_targets : int
-    dropout : float
-        While training.
+    n_features, n_responses, width, n_targets : int
+    dropout, withheld : float
+        While training; see `ReadoutRecipe`.
     """
 
     mean: Tensor
     scale: Tensor
+    response_mean: Tensor
+    response_scale: Tensor
 
-    def __init__(self, n_features: int, width: int, n_targets: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        n_responses: int,
+        width: int,
+        n_targets: int,
+        dropout: float = 0.0,
+        withheld: float = 0.0,
+    ) -> None:
         super().__init__()
         self.width = width
         self.dropout = dropout
+        self.withheld = withheld
         self.register_buffer('mean', torch.zeros(n_features))
         self.register_buffer('scale', torch.ones(n_features))
+        self.register_buffer('response_mean', torch.zeros(n_responses))
+        self.register_buffer('response_scale', torch.ones(n_responses))
         self.first = nn.Linear(n_features, width)
         self.second = nn.Linear(width, width)
         self.hidden = nn.Linear(width, width)
+        # One input more says whether the responses are known.
+        self.response = nn.Linear(n_responses + 1, width, bias=False)
         self.output = nn.Linear(width, n_targets)
 
-    def forward(self, features: Tensor, crystals: Tensor, shares: Tensor) -> Tensor:
-        """Return (m, t) targets of (a, f) features.
+    def forward(self, features: Tensor, crystals: Tensor, shares: Tensor, responses: Tensor) -> Tensor:
+        """Return (m, t) targets of (a, f) features and (m, r) responses.
 
         Parameters
         ----------
@@ -102,16 +128,27 @@ class Readout(nn.Module):
             The crystal of every atom.
         shares : (a,)
             What part of its crystal's atoms every atom stands for; those of a crystal sum to 1.
+        responses : (m, r)
+            Rows of NaN where they are not known.
         """
         atoms = functional.silu(self.first(self._thinned((features - self.mean) * self.scale)))
         atoms = functional.silu(self.second(self._thinned(atoms)))
-        pooled = torch.zeros((int(crystals[-1]) + 1, self.width)).index_add(0, crystals, atoms * shares[:, None])
-        return self.output(self._thinned(functional.silu(self.hidden(self._thinned(pooled)))))
+        pooled = torch.zeros((len(responses), self.width)).index_add(0, crystals, atoms * shares[:, None])
+        hidden = self.hidden(self._thinned(pooled)) + self.response(self._response_inputs(responses))
+        return self.output(self._thinned(functional.silu(hidden)))
+
+    def _response_inputs(self, responses: Tensor) -> Tensor:
+        """Return (m, r + 1) standardised responses, 0 where they are not known, and 1 where they are."""
+        is_known = torch.isfinite(responses).all(dim=1, keepdim=True)
+        if self.training:
+            is_known &= torch.rand((len(responses), 1)) >= self.withheld
+        standardised = ((responses - self.response_mean) * self.response_scale).clamp(-FARTHEST, FARTHEST)
+        return torch.cat([torch.where(is_known, standardised, 0.0), is_known.float()], dim=1)
 
     def _thinned(self, values: Tensor) -> Tensor:
         return functional.dropout(values, self.dropout, self.training)
 
-    def predict(self, features: AtomFeatures) -> npt.NDArray[np.float64]:
+    def predict(self, features: PotentialFeatures) -> npt.NDArray[np.float64]:
         """Return (m, t) standardised predictions."""
         parts = [np.empty((0, self.output.out_features))]
         with torch.inference_mode():
@@ -122,7 +159,7 @@ class Readout(nn.Module):
 
 
 def fit_readout(
-    features: AtomFeatures,
+    features: PotentialFeatures,
     standardised: npt.NDArray[np.float64],
     rows: npt.NDArray[np.int64],
     recipe: ReadoutRecipe,
@@ -135,7 +172,7 @@ def fit_readout(
 
     Parameters
     ----------
-    features : AtomFeatures
+    features : PotentialFeatures
         Of the ``m`` crystals.
     standardised : (m, t) float
         Targets of mean 0 and standard deviation 1; NaN where unknown.
@@ -155,7 +192,8 @@ def fit_readout(
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Readout(own.values.shape[1], recipe.width, targets.shape[1], recipe.dropout)
+        sizes = (own.values.shape[1], own.responses.shape[1], recipe.width, targets.shape[1])
+        network = Readout(*sizes, recipe.dropout, recipe.withheld)
         _set_scale(network, features, rows)
         kept = copy.deepcopy(network)
         optimizer = torch.optim.AdamW(
@@ -196,15 +234,20 @@ def _rounded(network: Readout) -> Readout:
     return network
 
 
-def _set_scale(network: Readout, features: AtomFeatures, rows: npt.NDArray[np.int64]) -> None:
+def _set_scale(network: Readout, features: PotentialFeatures, rows: npt.NDArray[np.int64]) -> None:
     """Let a readout bring features to mean 0 and, those that vary, to standard deviation 1."""
-    values = features.select(rows).values
+    own = features.select(rows)
+    values = own.values
     network.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
     # A feature that hardly varies is left small: its last digits are noise.
     network.scale.copy_(torch.from_numpy(1 / (values.std(axis=0, dtype=np.float64) + 1e-3)))
+    known = own.responses[np.isfinite(own.responses).all(axis=1)].astype(np.float64)
+    if len(known):
+        network.response_mean.copy_(torch.from_numpy(known.mean(axis=0)))
+        network.response_scale.copy_(torch.from_numpy(1 / (known.std(axis=0) + 1e-3)))
 
 
-def _distinct(features: AtomFeatures) -> tuple[AtomFeatures, npt.NDArray[np.float32]]:
+def _distinct(features: PotentialFeatures) -> tuple[PotentialFeatures, npt.NDArray[np.float32]]:
     """Return one of the atoms of each crystal that are alike, and what part of the crystal's atoms it stands for.
 
     More than half of the atoms of usual crystals are images of others under symmetry, with the same features but for
@@ -223,7 +266,7 @@ def _distinct(features: AtomFeatures) -> tuple[AtomFeatures, npt.NDArray[np.floa
     own = crystals[order[starts]]
     offsets = np.searchsorted(own, np.arange(len(features) + 1))
     shares = np.asarray(counts / np.diff(features.offsets)[own], dtype=np.float32)
-    return AtomFeatures(features.potential, features.values[order[starts]], offsets), shares
+    return dataclasses.replace(features, values=features.values[order[starts]], offsets=offsets), shares
 
 
 def _blocks(values: npt.NDArray[np.float16], rows: int = 8192) -> Iterator[npt.NDArray[np.float16]]:
@@ -233,8 +276,8 @@ def _blocks(values: npt.NDArray[np.float16], rows: int = 8192) -> Iterator[npt.N
 
 
 def _batch(
-    features: AtomFeatures, rows: npt.NDArray[np.int64], shares: npt.NDArray[np.float32] | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+    features: PotentialFeatures, rows: npt.NDArray[np.int64], shares: npt.NDArray[np.float32] | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return what a readout takes of some crystals; all atoms count the same if ``shares`` are not given."""
     own = features.select(rows)
     counts = np.diff(own.offsets)
@@ -246,4 +289,5 @@ def _batch(
         torch.from_numpy(own.values.astype(np.float32)),
         torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
         torch.from_numpy(of_rows),
+        torch.from_numpy(own.responses),
     )

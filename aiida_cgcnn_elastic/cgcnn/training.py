@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibrate import calibrate_networks, why_not
 from .graphs import CrystalGraphs
@@ -583,7 +583,7 @@ def evaluate_parts(
     *,
     device: str,
     threads: int | None = None,
-    features: AtomFeatures | None = None,
+    features: PotentialFeatures | None = None,
 ) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, dict[str, dict[str, Any]]]]:
     """Return predictions and metrics as `TrainingResult` has them."""
     used = np.sort(np.concatenate(list(split.values())))

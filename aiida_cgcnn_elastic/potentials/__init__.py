@@ -1,14 +1,18 @@
-"""What pre-trained universal interatomic potentials know of atoms and their surroundings."""
+"""What pre-trained universal interatomic potentials know of crystals and their atoms."""
 
-from .features import AtomFeatures
-from .sevennet import N_FEATURES, POTENTIAL, PotentialUnavailable, atom_features, known_elements, require_potential
+from .compute import POTENTIAL, FeatureMaker, PotentialUnavailable, require_potential
+from .features import PotentialFeatures
+from .response import N_RESPONSES, RESPONSES
+from .sevennet import N_FEATURES, known_elements
 
 __all__ = [
     'N_FEATURES',
+    'N_RESPONSES',
     'POTENTIAL',
-    'AtomFeatures',
+    'RESPONSES',
+    'FeatureMaker',
+    'PotentialFeatures',
     'PotentialUnavailable',
-    'atom_features',
     'known_elements',
     'require_potential',
 ]

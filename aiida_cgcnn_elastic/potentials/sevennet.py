@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .features import AtomFeatures
+if TYPE_CHECKING:
+    from ase import Atoms
 
-__all__ = ['N_FEATURES', 'POTENTIAL', 'PotentialUnavailable', 'atom_features', 'require_potential']
+__all__ = ['N_FEATURES', 'POTENTIALS', 'atom_features', 'forces_and_stresses', 'groups', 'known_elements']
 
 POTENTIALS = {'7net-0': 992, '7net-l3i5': 1088}
 """The potentials, and how many features of an atom each gives: 128 of its element, 224 (l3i5: 256) after each of three
 layers, 128 after the last, 64 of the energy's readout."""
-
-POTENTIAL = '+'.join(POTENTIALS)
 
 N_FEATURES = sum(POTENTIALS.values())
 
@@ -40,20 +39,11 @@ _IRREDUCIBLE = ((128, 1), (64, 3), (32, 5), (32, 7))
 ATOMS_AT_ONCE = 128
 """Atoms of small crystals that are evaluated together; more leave the cache of a core and are slower."""
 
+GPA = 160.21766208
+"""Of one eV/Angstrom^3."""
 
-class PotentialUnavailable(RuntimeError):  # noqa: N818 - it is no fault of the input
-    """The package of the potential is not installed."""
-
-
-def require_potential() -> None:
-    """Raise `PotentialUnavailable` if the potential cannot be used here."""
-    try:
-        import sevenn  # noqa: F401
-    except ImportError as error:
-        raise PotentialUnavailable(
-            f'the potential {POTENTIAL} needs the package sevenn, the extra `refine`: in the folder of the project, '
-            "pip install -c constraints.txt -e '.[refine]'"
-        ) from error
+# SevenNet's order of a stress is xx, yy, zz, xy, yz, zx; Voigt's is xx, yy, zz, yz, zx, xy.
+_VOIGT = [0, 1, 2, 4, 5, 3]
 
 
 def atom_features(
@@ -63,10 +53,8 @@ def atom_features(
     offsets: npt.NDArray[np.int64],
     *,
     device: str = 'cpu',
-    threads: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> AtomFeatures:
-    """Return the features of all atoms of ``m`` crystals.
+) -> npt.NDArray[np.float16]:
+    """Return the (a, `N_FEATURES`) features of the ``a`` atoms of some crystals, evaluated together.
 
     Parameters
     ----------
@@ -74,42 +62,49 @@ def atom_features(
         As in `cgcnn.graphs.build_graphs`.
     device : str
         A name that torch knows.
-    threads : int
-        CPU threads.
-    progress : callable, optional
-        Called with the numbers of crystals done and in all.
 
     Returns
     -------
-    AtomFeatures
+    array
         Of scalars the values, of vectors and tensors the lengths, so that they do not depend on the axes. Those of the
         first potential come first.
 
     Raises
     ------
-    PotentialUnavailable
-        If the package ``sevenn`` is not installed.
     ValueError
         If a crystal has an element that a potential does not know (89 are known, up to plutonium).
     """
-    require_potential()
-    import torch
+    from ase import Atoms
 
-    total = len(offsets) - 1
-    parts = [np.empty((0, N_FEATURES), dtype=np.float16)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        for start, stop in _groups(offsets):
-            atoms = slice(offsets[start], offsets[stop])
-            own = offsets[start : stop + 1] - offsets[start]
-            group = (lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own, device)
-            parts.append(np.concatenate([_evaluate(name, *group) for name in POTENTIALS], axis=1))
-            if progress is not None:
-                progress(stop, total)
-    finally:
-        torch.set_num_threads(before)
-    return AtomFeatures(POTENTIAL, np.concatenate(parts), np.asarray(offsets, dtype=np.int64))
+    crystals = []
+    for index, lattice in enumerate(lattices):
+        own = slice(offsets[index], offsets[index + 1])
+        crystals.append(Atoms(atomic_numbers[own], cell=lattice, scaled_positions=frac_coords[own], pbc=True))
+    return np.concatenate([_evaluate(name, crystals, device) for name in POTENTIALS], axis=1)
+
+
+def forces_and_stresses(
+    name: str, crystals: Sequence[Atoms], device: str = 'cpu'
+) -> tuple[list[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """Return the forces, (n, 3) in eV/Angstrom, and the stress, Voigt in GPa (tension positive), of each of k crystals.
+
+    Raises
+    ------
+    ValueError
+        As `atom_features`.
+    """
+    import sevenn._keys as keys
+
+    potential = _potential(name, device)
+    offsets = np.cumsum([0, *(len(crystal) for crystal in crystals)])
+    forces, stresses = [], [np.empty((0, 6))]
+    for start, stop in groups(offsets):
+        data = potential.model(_batch(name, crystals[start:stop], device))
+        found = data[keys.PRED_FORCE].detach().cpu().double().numpy()
+        forces += np.split(found, (offsets[start + 1 : stop] - offsets[start]).tolist())
+        # SevenNet's sign is that of a virial: compression positive.
+        stresses.append(-data[keys.PRED_STRESS].detach().cpu().double().numpy()[:, _VOIGT] * GPA)
+    return forces, np.concatenate(stresses)
 
 
 def known_elements() -> frozenset[int]:
@@ -117,7 +112,7 @@ def known_elements() -> frozenset[int]:
     return frozenset.intersection(*(_potential(name, 'cpu').known for name in POTENTIALS))
 
 
-def _groups(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def groups(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Yield the first and last (not included) crystals of groups of up to `ATOMS_AT_ONCE` atoms, or of one crystal."""
     start, total = 0, len(offsets) - 1
     while start < total:
@@ -128,8 +123,9 @@ def _groups(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 class _Potential(NamedTuple):
-    """A potential's layers by name, what prepares their input, its cutoff (Angstrom) and its elements."""
+    """A potential, its layers up to the energy, what prepares their input, its cutoff (Angstrom) and elements."""
 
+    model: Any
     layers: dict[str, Any]
     prepare: Callable[[Any], Any]
     cutoff: float
@@ -147,44 +143,40 @@ def _potential(name: str, device: str) -> _Potential:
         checkpoint = load_checkpoint(name)
         model = checkpoint.build_model()
     model.set_is_batch_data(True)
-    model.eval().to(device)
+    model.eval().requires_grad_(False).to(device)
     layers = dict(model.named_children())
-    # Forces and stress come from the energy's gradient, which is not needed.
+    # Forces and stress come from the energy's gradient, which features do not need.
     names = list(layers)[: list(layers).index(_LAST) + 1]
     known = frozenset(checkpoint.config[keys.TYPE_MAP])
-    return _Potential({name: layers[name] for name in names}, model._preprocess, checkpoint.config[keys.CUTOFF], known)
+    used = {name: layers[name] for name in names}
+    return _Potential(model, used, model._preprocess, checkpoint.config[keys.CUTOFF], known)
 
 
-def _evaluate(
-    name: str,
-    lattices: npt.NDArray[np.float64],
-    atomic_numbers: npt.NDArray[np.uint8],
-    frac_coords: npt.NDArray[np.float64],
-    offsets: npt.NDArray[np.int64],
-    device: str,
-) -> npt.NDArray[np.float16]:
-    """Return one potential's (a, f) features of some crystals evaluated together."""
-    import sevenn._keys as keys
-    import torch
-    from ase import Atoms
+def _batch(name: str, crystals: Sequence[Atoms], device: str) -> Any:
+    """Return what a potential takes of some crystals."""
     from ase.data import chemical_symbols
     from sevenn.atom_graph_data import AtomGraphData
     from sevenn.train.dataload import unlabeled_atoms_to_graph
     from torch_geometric.data import Batch
 
     potential = _potential(name, device)
-    if unknown := sorted({int(number) for number in atomic_numbers} - potential.known):
+    numbers = {int(number) for crystal in crystals for number in crystal.numbers}
+    if unknown := sorted(numbers - potential.known):
         symbols = ', '.join(chemical_symbols[number] for number in unknown)
         raise ValueError(f'the potential {name} does not know {symbols}')
-    graphs = []
-    for index, lattice in enumerate(lattices):
-        atoms = slice(offsets[index], offsets[index + 1])
-        crystal = Atoms(atomic_numbers[atoms], cell=lattice, scaled_positions=frac_coords[atoms], pbc=True)
-        graph = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(crystal, potential.cutoff))
-        graphs.append(graph)
+    graphs = [unlabeled_atoms_to_graph(crystal, potential.cutoff) for crystal in crystals]
+    return Batch.from_data_list([AtomGraphData.from_numpy_dict(graph) for graph in graphs]).to(device)
+
+
+def _evaluate(name: str, crystals: Sequence[Atoms], device: str) -> npt.NDArray[np.float16]:
+    """Return one potential's (a, f) features of some crystals evaluated together."""
+    import sevenn._keys as keys
+    import torch
+
+    potential = _potential(name, device)
     found = []
     with torch.inference_mode():
-        data = potential.prepare(Batch.from_data_list(graphs).to(device))
+        data = potential.prepare(_batch(name, crystals, device))
         for layer_name, layer in potential.layers.items():
             data = layer(data)
             if layer_name in (_ELEMENT, *_LAYERS, _LAST):

@@ -6,26 +6,25 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiida_cgcnn_elastic.runner.files import replacing, sha256_of_json
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
     from aiida_cgcnn_elastic.crystals import CrystalTable, Rejection
     from aiida_cgcnn_elastic.crystals.sources import ReadResult
-    from aiida_cgcnn_elastic.potentials import AtomFeatures
+    from aiida_cgcnn_elastic.potentials import PotentialFeatures
 
 FOLDER = 'features'
 """Where a training keeps features, in its checkpoint's folder."""
 
-CRYSTALS_AT_ONCE = 256
-"""Crystals whose features are saved as one piece: some ten seconds of work."""
+CRYSTALS_AT_ONCE = 64
+"""Crystals whose features are saved as one piece: some half a minute of work."""
 
 
 def needs_potential(models: Sequence[ElasticModel]) -> bool:
@@ -88,7 +87,7 @@ def split_unknown(table: CrystalTable) -> tuple[CrystalTable, list[Rejection]]:
     return table.select(np.setdiff1d(np.arange(len(table)), rows)), rejections
 
 
-def training_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> AtomFeatures:
+def training_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> PotentialFeatures:
     """Return the features of all crystals, saved in a folder as they are made, for --resume to continue from.
 
     Raises
@@ -96,29 +95,35 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
     RunFailed
         With `Status.STOPPED` if the run must stop.
     """
-    from aiida_cgcnn_elastic.potentials import POTENTIAL, AtomFeatures, atom_features
+    import numpy as np
+
+    from aiida_cgcnn_elastic.potentials import POTENTIAL, FeatureMaker, PotentialFeatures
 
     mark = sha256_of_json({'crystals': crystals.sha256(), 'potential': POTENTIAL, 'at_once': CRYSTALS_AT_ONCE})
     if not run.options.resume and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    with run.stage('features', len(crystals)):
+    with run.stage('features', len(crystals)), FeatureMaker(device, run.threads) as make:
         for start in range(0, len(crystals), CRYSTALS_AT_ONCE):
             run.progress.update(start)
             run.stop_if_asked(f'the features of {start} of {len(crystals)} crystals are saved; continue with --resume')
             chunk = crystals.slice(start, start + CRYSTALS_AT_ONCE)
             file = folder / f'{start:08d}.safetensors'
-            values = _read(file, mark)
-            if values is None:
-                values = atom_features(*chunk.arrays(), device=device, threads=run.threads).values
-                _write(file, mark, values)
-            parts.append(AtomFeatures(POTENTIAL, values, chunk.arrays().offsets))
+            saved = _read(file, mark)
+            if saved is None:
+                features = make(*chunk.arrays())
+                _write(file, mark, features)
+            else:
+                features = PotentialFeatures(POTENTIAL, saved['values'], chunk.arrays().offsets, saved['responses'])
+            parts.append(features)
         run.progress.update(len(crystals))
-    return AtomFeatures.concatenate(parts)
+    features = PotentialFeatures.concatenate(parts)
+    run.report['n_without_response'] = int(np.isnan(features.responses).any(axis=1).sum())
+    return features
 
 
-def _read(file: Path, mark: str) -> NDArray[np.float16] | None:
+def _read(file: Path, mark: str) -> dict[str, NDArray[Any]] | None:
     """Return the features in a file, None where it is absent or of other crystals."""
     import safetensors
 
@@ -126,13 +131,15 @@ def _read(file: Path, mark: str) -> NDArray[np.float16] | None:
         return None
     try:
         with safetensors.safe_open(file, framework='np') as opened:
-            return opened.get_tensor('values') if (opened.metadata() or {}).get('mark') == mark else None
+            if (opened.metadata() or {}).get('mark') != mark:
+                return None
+            return {name: opened.get_tensor(name) for name in ('values', 'responses')}
     except (OSError, safetensors.SafetensorError):
         return None  # a damaged file is made again
 
 
-def _write(file: Path, mark: str, values: NDArray[np.float16]) -> None:
+def _write(file: Path, mark: str, features: PotentialFeatures) -> None:
     from safetensors.numpy import save_file
 
     with replacing(file) as temporary:
-        save_file({'values': values}, temporary, metadata={'mark': mark})
+        save_file({'values': features.values, 'responses': features.responses}, temporary, metadata={'mark': mark})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,9 +73,11 @@ def predict_in_parts(
         With `Status.STOPPED` if the run must stop, `Status.SETTINGS_INVALID` if the device is not there or the parts
         of an earlier run were made from other inputs.
     """
+    import numpy as np
+
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation, predict_graphs
     from aiida_cgcnn_elastic.crystals.table import pieces
-    from aiida_cgcnn_elastic.potentials import atom_features
+    from aiida_cgcnn_elastic.potentials import FeatureMaker
 
     try:
         device = choose_device(settings.device)
@@ -108,16 +111,20 @@ def predict_in_parts(
             f'{parts.n_saved} of {len(crystals)} crystals are predicted and saved; continue with --resume'
         )
 
-    with run.shown('predict', len(crystals)):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.shown('predict', len(crystals)))
+        make = stack.enter_context(FeatureMaker(str(device), run.threads)) if has_potential else None
+        n_without_response = 0
         stop_if_asked()
         left = chunks[len(parts.sizes) :]
         kind = {'n_neighbors': models[0].members[0].n_neighbors, 'orientation': needs_orientation(models)}
         made = _with_graphs(run, crystals, left, kind)
         for chunk, graphs in made:
             features = None
-            if has_potential:
+            if make is not None:
                 with run.timed('features'):
-                    features = atom_features(*chunk.arrays(), device=str(device), threads=run.threads)
+                    features = make(*chunk.arrays())
+                n_without_response += int(np.isnan(features.responses).any(axis=1).sum())
             with run.timed('inference'):
                 predicted = predict_graphs(
                     models,
@@ -134,6 +141,8 @@ def predict_in_parts(
             if parts.n_saved < len(crystals):
                 stop_if_asked()
         run.progress.update(parts.n_saved)
+    if n_without_response:
+        run.say(f'{n_without_response} crystals are too large for their response to strain; predicted without it')
     return parts
 
 

@@ -17,7 +17,7 @@ from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
 from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe, _distinct, fit_readout
 from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Interrupted
 from aiida_cgcnn_elastic.crystals.elements import more_element_properties
-from aiida_cgcnn_elastic.potentials.features import AtomFeatures
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 RECIPE = ReadoutRecipe(width=16, epochs=80, batch_size=32, learning_rate=1e-2, dropout=0.0)
 SMALL = Protocol(
@@ -33,13 +33,14 @@ SMALL = Protocol(
 )
 
 
-def made_up(n_crystals: int, seed: int = 0, n_features: int = 6) -> AtomFeatures:
+def made_up(n_crystals: int, seed: int = 0, n_features: int = 6) -> PotentialFeatures:
     rng = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 6, n_crystals))])
-    return AtomFeatures('made-up', rng.normal(3.0, 2.0, (offsets[-1], n_features)).astype(np.float16), offsets)
+    values = rng.normal(3.0, 2.0, (offsets[-1], n_features)).astype(np.float16)
+    return PotentialFeatures('made-up', values, offsets, rng.normal(1.0, 0.5, (n_crystals, 2)).astype(np.float32))
 
 
-def mean_of_first(features: AtomFeatures) -> np.ndarray:
+def mean_of_first(features: PotentialFeatures) -> np.ndarray:
     """A property that is a mean over atoms: the least that a readout must be able to learn."""
     sums = np.add.reduceat(features.values[:, 0].astype(float), features.offsets[:-1])
     means = sums / np.diff(features.offsets)
@@ -54,13 +55,38 @@ def test_a_mean_over_atoms_is_learned_and_holds_for_new_crystals():
     assert error < 0.15  # of a standard deviation; guessing the mean gives 0.8
 
 
+def test_a_response_is_learned_and_crystals_without_one_are_predicted_too():
+    features = made_up(400)
+    response = features.responses[:, :1].astype(float)
+    true = (response - response.mean()) / response.std() + 0.3 * mean_of_first(features)
+    network = fit_readout(features, true, np.arange(300), RECIPE, seed=0)
+    lost = features.responses.copy()
+    lost[:350] = np.nan
+    error = np.abs(network.predict(features)[350:] - true[350:]).mean()
+    without = network.predict(dataclasses.replace(features, responses=lost))
+    assert error < 0.2  # of a standard deviation; the atoms alone tell a third of it
+    assert np.isfinite(without).all()
+    assert np.abs(without[300:350] - true[300:350]).mean() < 1.1  # what guessing its mean instead costs
+    assert np.array_equal(without[350:], network.predict(features)[350:])
+
+
+def test_an_absurd_response_counts_as_a_far_one():
+    features = made_up(60)
+    network = fit_readout(features, mean_of_first(features), np.arange(60), RECIPE, seed=0)
+    far, absurd = features.responses.copy(), features.responses.copy()
+    far[0], absurd[0] = 50.0, 1e9
+    predicted = [network.predict(dataclasses.replace(features, responses=values)) for values in (far, absurd)]
+    assert np.array_equal(*predicted)
+
+
 def test_repeating_the_atoms_of_a_crystal_changes_nothing():
     features = made_up(30)
     network = fit_readout(features, mean_of_first(features), np.arange(30), RECIPE, seed=0)
-    twice = AtomFeatures(
+    twice = PotentialFeatures(
         'made-up',
         np.concatenate([np.tile(features.select([row]).values, (2, 1)) for row in range(30)]),
         2 * features.offsets,
+        features.responses,
     )
     assert network.predict(twice) == pytest.approx(network.predict(features), abs=1e-5)
 
@@ -68,10 +94,11 @@ def test_repeating_the_atoms_of_a_crystal_changes_nothing():
 def test_learning_from_atoms_that_are_alike_is_learning_from_one_of_them():
     features = made_up(30)
     counts = np.random.default_rng(1).integers(1, 4, 30)  # a supercell of its own size for each crystal
-    repeated = AtomFeatures(
+    repeated = PotentialFeatures(
         'made-up',
         np.concatenate([np.repeat(features.select([row]).values, counts[row], axis=0) for row in range(30)]),
         np.concatenate([[0], np.cumsum(counts * np.diff(features.offsets))]),
+        features.responses,
     )
     own, shares = _distinct(repeated)
     assert np.array_equal(own.offsets, features.offsets)
@@ -116,7 +143,9 @@ def test_a_readout_can_be_stopped():
         fit_readout(features, mean_of_first(features), np.arange(40), RECIPE, seed=0, stop=lambda: True)
 
 
-@pytest.mark.parametrize('wrong', [{'width': 0}, {'dropout': 1.0}, {'epochs': 1.5}, {'learning_rate': 0}, {'size': 3}])
+@pytest.mark.parametrize(
+    'wrong', [{'width': 0}, {'dropout': 1.0}, {'withheld': 1.0}, {'epochs': 1.5}, {'learning_rate': 0}, {'size': 3}]
+)
 def test_impossible_recipes_name_the_culprit(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Protocol.from_dict({'base': 'refined', 'readout': wrong})

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
-from aiida_cgcnn_elastic.potentials import N_FEATURES, AtomFeatures, atom_features, known_elements
+from aiida_cgcnn_elastic.potentials import (
+    N_FEATURES,
+    N_RESPONSES,
+    FeatureMaker,
+    PotentialFeatures,
+    known_elements,
+)
 
 # Values are kept in half precision; those of an atom differ by some hundred times this between crystals.
 TOLERANCE = 0.02
@@ -22,16 +30,20 @@ MGO = crystal('MgO', [12] * 4 + [8] * 4, 4.21, ROCKSALT + [[x + 0.5, y, z] for x
 CSCL = crystal('CsCl', [55, 17], 4.12, [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
-def features(*crystals: Crystal) -> AtomFeatures:
-    return atom_features(*CrystalTable.from_crystals(crystals, allow_duplicate_ids=True).arrays())
+def arrays(*crystals: Crystal) -> tuple[np.ndarray, ...]:
+    return CrystalTable.from_crystals(crystals, allow_duplicate_ids=True).arrays()
 
 
-def values(found: AtomFeatures) -> np.ndarray:
+def features(*crystals: Crystal) -> PotentialFeatures:
+    return FeatureMaker()(*arrays(*crystals))
+
+
+def values(found: PotentialFeatures) -> np.ndarray:
     return found.values.astype(float)
 
 
 @pytest.fixture(scope='module')
-def plain() -> AtomFeatures:
+def plain() -> PotentialFeatures:
     return features(MGO, CSCL)
 
 
@@ -72,6 +84,17 @@ def test_a_strained_crystal_differs(plain):
     assert np.abs(values(features(squeezed)) - values(plain)[8:]).max() > 0.1
 
 
+def test_several_processes_give_what_one_gives(plain):
+    many = arrays(*[MGO, CSCL] * 13)  # more atoms than are evaluated together
+    with FeatureMaker(processes=2) as make:
+        found = make(*many)
+    alone = FeatureMaker()(*many)
+    assert np.array_equal(found.values, alone.values)
+    assert np.array_equal(found.responses, alone.responses)
+    assert found.responses.shape == (26, N_RESPONSES)
+    assert found.select([0, 1]).responses == pytest.approx(plain.responses, abs=0.01)
+
+
 def test_an_unknown_element_is_named():
     assert 95 not in known_elements()
     with pytest.raises(ValueError, match='does not know Am'):
@@ -83,7 +106,9 @@ def test_crystals_are_chosen_with_their_atoms(plain):
     assert chosen.offsets.tolist() == [0, 2, 10, 12]
     assert np.array_equal(chosen.values[2:10], plain.values[:8])
     assert np.array_equal(chosen.values[10:], plain.values[8:])
-    joined = AtomFeatures.concatenate([chosen, plain])
+    assert np.array_equal(chosen.responses, plain.responses[[1, 0, 1]])
+    joined = PotentialFeatures.concatenate([chosen, plain])
     assert joined.offsets.tolist() == [0, 2, 10, 12, 20, 22]
+    assert np.array_equal(joined.responses[3:], plain.responses)
     with pytest.raises(ValueError, match='different potentials'):
-        AtomFeatures.concatenate([plain, AtomFeatures('another', plain.values, plain.offsets)])
+        PotentialFeatures.concatenate([plain, replace(plain, potential='another')])

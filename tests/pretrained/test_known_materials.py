@@ -11,7 +11,7 @@ from aiida_cgcnn_elastic.cgcnn.inference import predict
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals import sources
 from aiida_cgcnn_elastic.elasticity.hardness import chen
-from aiida_cgcnn_elastic.potentials import atom_features
+from aiida_cgcnn_elastic.potentials import FeatureMaker
 from aiida_cgcnn_elastic.screening import DEFAULT, exclusions, flag
 
 
@@ -25,7 +25,7 @@ def controls():
 def test_hard_controls_are_flagged_and_soft_ones_are_not(name, controls):
     arrays = controls.arrays()
     model = ElasticModel.load(pretrained.path(name))
-    features = None if model.potential is None else atom_features(*arrays)
+    features = None if model.potential is None else FeatureMaker()(*arrays)
     predicted = predict([model], *arrays, features=features)
     table = controls.describe()
     for column in ('log10_k_vrh', 'log10_g_vrh'):

@@ -1,0 +1,130 @@
+"""What universal potentials know of crystals: features of their atoms, and how they respond to strain."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from . import response
+from .features import PotentialFeatures
+from .response import N_RESPONSES, elastic_responses
+from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
+
+__all__ = ['POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
+
+POTENTIAL = f'{"+".join(POTENTIALS)}+response:{response.POTENTIAL}'
+"""What features are made with."""
+
+Found = tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]
+
+
+class PotentialUnavailable(RuntimeError):  # noqa: N818 - it is no fault of the input
+    """A package that features are made with is not installed."""
+
+
+def require_potential() -> None:
+    """Raise `PotentialUnavailable` if features cannot be made here."""
+    try:
+        import phonopy  # noqa: F401
+        import sevenn  # noqa: F401
+    except ImportError as error:
+        raise PotentialUnavailable(
+            f'the features {POTENTIAL} need the packages sevenn and phonopy, the extra `refine`: in the folder of the '
+            "project, pip install -c constraints.txt -e '.[refine]'"
+        ) from error
+
+
+class FeatureMaker:
+    """Makes features of crystals, in several processes where they are many.
+
+    Parameters
+    ----------
+    device : str
+        A name that torch knows.
+    processes : int
+        Each uses one CPU thread; on another device all is done in this process.
+    """
+
+    def __init__(self, device: str = 'cpu', processes: int = 1) -> None:
+        require_potential()
+        self._device = device
+        self._processes = processes if device == 'cpu' else 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> FeatureMaker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def __call__(
+        self,
+        lattices: npt.NDArray[np.float64],
+        atomic_numbers: npt.NDArray[np.uint8],
+        frac_coords: npt.NDArray[np.float64],
+        offsets: npt.NDArray[np.int64],
+    ) -> PotentialFeatures:
+        """Return the features of ``m`` crystals; the number of processes does not change them.
+
+        Parameters
+        ----------
+        lattices, atomic_numbers, frac_coords, offsets
+            As in `cgcnn.graphs.build_graphs`.
+
+        Raises
+        ------
+        ValueError
+            If a crystal has an element that a potential does not know.
+        """
+        values = [np.empty((0, N_FEATURES), dtype=np.float16)]
+        responses = [np.empty((0, N_RESPONSES), dtype=np.float32)]
+        running: deque[Future[Found]] = deque()
+        parts = list(groups(offsets))
+        if self._pool is None and min(self._processes, len(parts)) > 1:
+            # Spawned, not forked: a fork of a process in which torch's threads run can hang.
+            context = multiprocessing.get_context('spawn')
+            self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_use_one_thread)
+        for start, stop in parts:
+            atoms = slice(offsets[start], offsets[stop])
+            own = offsets[start : stop + 1] - offsets[start]
+            group = (lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own, self._device)
+            if self._pool is not None:
+                running.append(self._pool.submit(_make, *group))
+            else:
+                made = _make(*group)
+                values.append(made[0])
+                responses.append(made[1])
+        for future in running:
+            made = future.result()
+            values.append(made[0])
+            responses.append(made[1])
+        offsets = np.asarray(offsets, dtype=np.int64)
+        return PotentialFeatures(POTENTIAL, np.concatenate(values), offsets, np.concatenate(responses))
+
+
+def _use_one_thread() -> None:
+    """Prepare a process of the pool."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _make(
+    lattices: npt.NDArray[np.float64],
+    atomic_numbers: npt.NDArray[np.uint8],
+    frac_coords: npt.NDArray[np.float64],
+    offsets: npt.NDArray[np.int64],
+    device: str,
+) -> Found:
+    """Return features and responses of some crystals."""
+    arrays = (lattices, atomic_numbers, frac_coords, offsets)
+    return atom_features(*arrays, device=device), elastic_responses(*arrays, device=device)

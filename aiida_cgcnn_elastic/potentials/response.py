@@ -1,0 +1,238 @@
+"""How a crystal responds to strain, as a universal potential has it: its elastic tensor, with the atoms free to move.
+
+The forces on a crystal's atoms and its stress are evaluated for the crystal as it is, under six small strains, and with
+atoms displaced one after the other, of those that symmetry makes alike one only (phonopy; Togo, J. Phys. Soc. Jpn. 92,
+012001 (2023)). Differences give the tensor with the atoms held at their places in the strained cell, C0, the force
+constants Phi, and the forces that strain brings about, Lambda. Atoms that are free to move give way (Born and Huang,
+Dynamical Theory of Crystal Lattices, 1954; Wu, Vanderbilt and Hamann, Phys. Rev. B 72, 035105 (2005)):
+
+    C = C0 - Lambda^T Phi^-1 Lambda / V
+
+No atom is relaxed, so this takes as many evaluations as a crystal has kinds of atoms, not hundreds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .sevennet import GPA, forces_and_stresses
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'elastic_responses']
+
+POTENTIAL = '7net-0'
+"""Of those that features are taken from, the faster one."""
+
+MOST_EVALUATED = 500
+"""Atoms, over all distorted copies of a crystal, that are evaluated at most: some 7 s on one core."""
+
+STRAIN = 0.004
+"""Small enough for differences of one side to be off by a few per cent only, large enough for single precision."""
+
+DISPLACEMENT = 0.01
+"""Angstrom."""
+
+SYMMETRY_TOLERANCE = 1e-3
+"""Angstrom."""
+
+SOFTEST = 0.5
+"""The least force constant, eV/Angstrom^2, with which atoms give way: softer and unstable modes would make the tensor
+meaningless."""
+
+LEAST = 1.0
+"""Moduli below this, in GPa, count as this: they are taken to be logarithms."""
+
+_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+_AS_MATRIX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+_MANDEL = np.array([1.0, 1.0, 1.0, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
+
+_OF_A_TENSOR = ('k_voigt', 'k_reuss', 'g_voigt', 'g_reuss', *(f'eigenvalue_{number}' for number in range(1, 7)))
+
+RESPONSES = (
+    *(f'clamped_log10_{name}' for name in _OF_A_TENSOR),
+    *(f'relaxed_log10_{name}' for name in _OF_A_TENSOR),
+    'softest_mode',
+    'log10_mean_mode',
+    'pressure',
+    'largest_stress',
+)
+"""What is known of a crystal: logarithms of moduli and of the eigenvalues of both tensors in GPa, rising; the lowest
+force constant of a mode and the mean logarithm of all (eV/Angstrom^2); of the stress that is left in the crystal as it
+is the mean and the largest principal value (GPa, tension positive)."""
+
+N_RESPONSES = len(RESPONSES)
+
+
+def elastic_responses(
+    lattices: npt.NDArray[np.float64],
+    atomic_numbers: npt.NDArray[np.uint8],
+    frac_coords: npt.NDArray[np.float64],
+    offsets: npt.NDArray[np.int64],
+    *,
+    device: str = 'cpu',
+) -> npt.NDArray[np.float32]:
+    """Return the (m, `N_RESPONSES`) responses of ``m`` crystals; they depend on neither axes nor the cell chosen.
+
+    Parameters
+    ----------
+    lattices, atomic_numbers, frac_coords, offsets
+        As in `cgcnn.graphs.build_graphs`.
+    device : str
+        A name that torch knows.
+
+    Returns
+    -------
+    array
+        A row of NaN for a crystal that would take more than `MOST_EVALUATED` atoms, and for one whose forces the
+        potential does not know (NaN).
+    """
+    found = np.full((len(lattices), N_RESPONSES), np.nan, dtype=np.float32)
+    for row, lattice in enumerate(lattices):
+        atoms = slice(offsets[row], offsets[row + 1])
+        distorted = _Distorted.of(lattice, atomic_numbers[atoms], frac_coords[atoms])
+        if distorted.n_evaluated <= MOST_EVALUATED:
+            forces, stresses = forces_and_stresses(POTENTIAL, distorted.copies, device)
+            if all(np.isfinite(values).all() for values in (*forces, stresses)):
+                found[row] = _responses(distorted, forces, stresses)
+    return found
+
+
+@dataclass(frozen=True)
+class _Distorted:
+    """A crystal's primitive cell, the same under six strains, and the same with an atom displaced.
+
+    ``phonopy`` knows the displacements and makes force constants of the forces.
+    """
+
+    crystal: Atoms
+    strained: list[Atoms]
+    displaced: list[Atoms]
+    phonopy: Any
+
+    @classmethod
+    def of(
+        cls,
+        lattice: npt.NDArray[np.float64],
+        atomic_numbers: npt.NDArray[np.uint8],
+        frac_coords: npt.NDArray[np.float64],
+    ) -> _Distorted:
+        from ase import Atoms
+        from phonopy import Phonopy
+        from phonopy.structure.atoms import PhonopyAtoms
+
+        lattice, frac_coords, numbers = _primitive(lattice, frac_coords, atomic_numbers)
+        crystal = Atoms(numbers, cell=lattice, scaled_positions=frac_coords, pbc=True)
+        strained = []
+        for first, second in _PAIRS:
+            strain = np.zeros((3, 3))
+            strain[first, second] += STRAIN / 2
+            strain[second, first] += STRAIN / 2
+            copy = crystal.copy()
+            copy.set_cell(lattice @ (np.eye(3) + strain), scale_atoms=True)
+            strained.append(copy)
+        # Masses play no part, and phonopy knows none for some heavy elements.
+        cell = PhonopyAtoms(numbers=numbers, cell=lattice, scaled_positions=frac_coords, masses=np.ones(len(numbers)))
+        phonopy = Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3), symprec=SYMMETRY_TOLERANCE)
+        phonopy.generate_displacements(distance=DISPLACEMENT, is_plusminus=False)
+        displaced = [
+            Atoms(numbers, cell=lattice, positions=copy.positions, pbc=True)
+            for copy in phonopy.supercells_with_displacements or []
+        ]
+        return cls(crystal, strained, displaced, phonopy)
+
+    @property
+    def copies(self) -> list[Atoms]:
+        """Return all that is to be evaluated, in order."""
+        return [self.crystal, *self.strained, *self.displaced]
+
+    @property
+    def n_evaluated(self) -> int:
+        """Return the number of atoms in all copies."""
+        return len(self.crystal) * len(self.copies)
+
+
+def _primitive(
+    lattice: npt.NDArray[np.float64], frac_coords: npt.NDArray[np.float64], atomic_numbers: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return lattice, coordinates and numbers of a primitive cell, or of the cell given where spglib finds none."""
+    import spglib
+
+    cell = (lattice, frac_coords, atomic_numbers.astype(int))
+    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMMETRY_TOLERANCE)
+    return cell if found is None or len(found[2]) >= len(atomic_numbers) else found
+
+
+def _responses(
+    distorted: _Distorted, forces: Sequence[npt.NDArray[np.float64]], stresses: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the responses of one crystal from the forces (eV/Angstrom) and stresses (GPa) of all copies."""
+    clamped, given_way, modes = _tensors(distorted, forces, stresses)
+    n_translations = 3
+    modes = modes[n_translations:] if len(modes) > n_translations else np.array([10.0])
+    stress = stresses[0]
+    return np.array(
+        [
+            *_of_a_tensor(clamped),
+            *_of_a_tensor(clamped - given_way),
+            modes[0],
+            np.log10(np.maximum(modes, 0.1)).mean(),
+            stress[:3].mean(),
+            np.abs(np.linalg.eigvalsh(stress[_AS_MATRIX])).max(),
+        ]
+    )
+
+
+def _tensors(
+    distorted: _Distorted, forces: Sequence[npt.NDArray[np.float64]], stresses: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return C0 and what it loses by the atoms' motion (Voigt, GPa), and the force constants of the modes, rising.
+
+    The three uniform translations are put first among the modes, whatever noise makes of their 0.
+    """
+    n_atoms = len(distorted.crystal)
+    of_strain = slice(1, 1 + len(_PAIRS))
+    clamped = np.stack([(stress - stresses[0]) / STRAIN for stress in stresses[of_strain]], axis=1)
+    pushed = np.stack([((own - forces[0]) / STRAIN).ravel() for own in forces[of_strain]], axis=1)
+    distorted.phonopy.forces = [own - forces[0] for own in forces[1 + len(_PAIRS) :]]
+    distorted.phonopy.produce_force_constants()
+    constants = distorted.phonopy.force_constants.transpose(0, 2, 1, 3).reshape(3 * n_atoms, 3 * n_atoms)
+    translations = np.tile(np.eye(3), (n_atoms, 1)) / np.sqrt(n_atoms)
+    projector = np.eye(3 * n_atoms) - translations @ translations.T
+    # Translations are moved far below all modes to be told from soft ones.
+    below = 1e6
+    shifted = projector @ (constants + constants.T) @ projector / 2 - below * translations @ translations.T
+    modes, directions = np.linalg.eigh(shifted)
+    along = directions[:, 3:].T @ pushed
+    given_way = along.T @ (along / np.maximum(modes[3:], SOFTEST)[:, None]) * GPA / distorted.crystal.get_volume()
+    modes[:3] = 0.0
+    return (clamped + clamped.T) / 2, given_way, modes
+
+
+def _of_a_tensor(stiffness: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return logarithms of the averages and eigenvalues of an elastic tensor (Voigt notation, GPa).
+
+    Eigenvalues below `LEAST` are raised to it first, so that an unstable tensor has averages.
+    """
+    scale = np.outer(_MANDEL, _MANDEL)
+    eigenvalues, directions = np.linalg.eigh(stiffness * scale)
+    eigenvalues = np.maximum(eigenvalues, LEAST)
+    stiffness = (directions * eigenvalues) @ directions.T / scale
+    moduli = _voigt_and_reuss(stiffness)
+    return np.log10(np.maximum([*moduli, *eigenvalues], LEAST))
+
+
+def _voigt_and_reuss(stiffness: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return K and G by Voigt's and Reuss' averages, in the order K Voigt, K Reuss, G Voigt, G Reuss (GPa)."""
+    compliance = np.linalg.inv(stiffness)
+    k_voigt = stiffness[:3, :3].sum() / 9
+    k_reuss = 1 / compliance[:3, :3].sum()
+    g_voigt = (3 * np.trace(stiffness[:3, :3]) - stiffness[:3, :3].sum()) / 30 + np.trace(stiffness[3:, 3:]) / 5
+    of_shear = 2 * (3 * np.trace(compliance[:3, :3]) - compliance[:3, :3].sum()) + 3 * np.trace(compliance[3:, 3:])
+    return k_voigt, k_reuss, g_voigt, 15 / of_shear

@@ -1,0 +1,133 @@
+"""Responses to strain: against atoms that are really relaxed, known materials, and what they must not depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.optimize import BFGS
+from scipy.spatial.transform import Rotation
+
+from aiida_cgcnn_elastic.potentials import N_RESPONSES, RESPONSES
+from aiida_cgcnn_elastic.potentials.response import POTENTIAL, _of_a_tensor, elastic_responses
+from aiida_cgcnn_elastic.potentials.sevennet import GPA
+
+STRAIN = 0.004
+
+DIAMOND = bulk('C', 'diamond', a=3.57)
+SILICON = bulk('Si', 'diamond', a=5.43)
+
+ARSENIC = bulk('As', 'rhombohedral', a=4.131, alpha=54.13, basis=[[0.2271] * 3, [-0.2271] * 3])
+"""Whose two atoms move apart or together when it is strained."""
+
+ZINC_OXIDE = bulk('ZnO', 'wurtzite', a=3.25, c=5.2, u=0.382)
+
+
+def responses(*crystals: Atoms) -> np.ndarray:
+    offsets = np.cumsum([0, *(len(atoms) for atoms in crystals)])
+    numbers = np.concatenate([atoms.numbers for atoms in crystals]).astype(np.uint8)
+    places = np.concatenate([atoms.get_scaled_positions() for atoms in crystals])
+    return elastic_responses(np.stack([atoms.cell.array for atoms in crystals]), numbers, places, offsets)
+
+
+def modulus(found: np.ndarray, name: str) -> float:
+    return float(10 ** found[RESPONSES.index(name)])
+
+
+@pytest.fixture(scope='module')
+def relaxed_stress():
+    """Return a function of a crystal and a strain: the change of stress (GPa), all atoms relaxed before and after."""
+    from sevenn.calculator import SevenNetCalculator
+
+    calculator = SevenNetCalculator(POTENTIAL)
+
+    def stress(atoms: Atoms, strain: np.ndarray) -> np.ndarray:
+        found = []
+        for sign in (1, -1):
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell.array @ (np.eye(3) + sign * strain), scale_atoms=True)
+            strained.calc = calculator
+            BFGS(strained, logfile=None).run(fmax=0.003, steps=100)
+            found.append(strained.get_stress(voigt=False) * GPA)
+        return (found[0] - found[1]) / 2
+
+    return stress
+
+
+def test_the_bulk_modulus_of_arsenic_is_that_of_atoms_that_were_relaxed(relaxed_stress):
+    """The three uniaxial strains give all of K Voigt: the mean of the upper left block of the tensor."""
+    (found,) = responses(ARSENIC)
+    block = 0.0
+    for axis in range(3):
+        strain = np.zeros((3, 3))
+        strain[axis, axis] = STRAIN
+        block += np.trace(relaxed_stress(ARSENIC, strain)) / STRAIN
+    assert modulus(found, 'relaxed_log10_k_voigt') == pytest.approx(block / 9, rel=0.03)
+    # With the atoms held at their places it would be half as stiff again.
+    assert modulus(found, 'clamped_log10_k_voigt') > 1.4 * block / 9
+
+
+def test_the_shear_modulus_of_silicon_is_that_of_atoms_that_were_relaxed(relaxed_stress):
+    """G Voigt of a cubic crystal is (C11 - C12 + 3 C44) / 5; Kleinman's displacement lowers C44 only."""
+    (found,) = responses(SILICON)
+    uniaxial, shear = np.zeros((3, 3)), np.zeros((3, 3))
+    uniaxial[0, 0] = STRAIN
+    shear[1, 2] = shear[2, 1] = STRAIN / 2
+    along = relaxed_stress(SILICON, uniaxial) / STRAIN
+    c44 = relaxed_stress(SILICON, shear)[1, 2] / STRAIN
+    expected = (along[0, 0] - along[1, 1] + 3 * c44) / 5
+    assert modulus(found, 'relaxed_log10_g_voigt') == pytest.approx(expected, rel=0.05)
+    assert modulus(found, 'clamped_log10_g_voigt') > 1.1 * expected
+    assert modulus(found, 'relaxed_log10_k_voigt') == pytest.approx(modulus(found, 'clamped_log10_k_voigt'), rel=0.01)
+
+
+def test_known_bulk_moduli_are_near_those_measured():
+    found = responses(
+        DIAMOND, bulk('MgO', 'rocksalt', a=4.21), bulk('Al', 'fcc', a=4.05), bulk('NaCl', 'rocksalt', a=5.64)
+    )
+    measured = [443, 160, 76, 25]
+    assert [modulus(row, 'relaxed_log10_k_voigt') for row in found] == pytest.approx(measured, rel=0.2)
+
+
+def test_axes_cell_and_the_crystals_beside_it_do_not_matter():
+    atoms = ZINC_OXIDE
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix(), scale_atoms=True)
+    turned.translate([0.3, 0.1, 0.2])
+    for other in (turned, atoms.repeat((2, 1, 1)), atoms[[2, 0, 3, 1]]):
+        assert responses(DIAMOND, other)[1] == pytest.approx(responses(atoms)[0], abs=0.03)
+
+
+def test_atoms_that_are_free_to_move_never_make_a_crystal_stiffer():
+    found = responses(ARSENIC, DIAMOND, ZINC_OXIDE)
+    half = 10
+    assert (found[:, half : 2 * half] <= found[:, :half] + 1e-3).all()
+
+
+def test_a_crystal_that_is_too_large_has_no_response_and_the_others_have_theirs():
+    atoms = Atoms('C60', cell=np.eye(3) * 9, scaled_positions=np.random.default_rng(0).random((60, 3)), pbc=True)
+    found = responses(DIAMOND, atoms, DIAMOND)
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[[0, 2]]).all()
+    assert found.shape == (3, N_RESPONSES)
+
+
+def test_elements_without_a_mass_respond():
+    """Plutonium has no standard atomic weight, and needs none here."""
+    assert np.isfinite(responses(bulk('PuO', 'rocksalt', a=4.96))).all()
+
+
+def test_an_isotropic_tensor_has_the_moduli_that_it_was_made_of():
+    k, g = 160.0, 131.0
+    stiffness = np.diag([2 * g, 2 * g, 2 * g, g, g, g])
+    stiffness[:3, :3] += k - 2 * g / 3
+    found = _of_a_tensor(stiffness)
+    assert 10 ** found[:4] == pytest.approx([k, k, g, g])
+    assert 10 ** found[4:] == pytest.approx([2 * g] * 5 + [3 * k])
+
+
+def test_an_unstable_tensor_has_moduli_all_the_same():
+    found = _of_a_tensor(np.diag([200.0, 200, 200, -30, 80, 80]))
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
