@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,10 @@ __all__ = ['POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potenti
 POTENTIAL = f'{"+".join(POTENTIALS)}+response:{response.POTENTIAL}'
 """What features are made with."""
 
-Found = tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]
+Arrays: TypeAlias = tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.int64]
+]
+"""Crystals, as `cgcnn.graphs.build_graphs` takes them."""
 
 
 class PotentialUnavailable(RuntimeError):  # noqa: N818 - it is no fault of the input
@@ -85,30 +88,36 @@ class FeatureMaker:
         ValueError
             If a crystal has an element that a potential does not know.
         """
+
+        def arrays(start: int, stop: int) -> Arrays:
+            atoms = slice(offsets[start], offsets[stop])
+            own = offsets[start : stop + 1] - offsets[start]
+            return lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own
+
+        total = len(offsets) - 1
+        parts = [arrays(*part) for part in groups(offsets)]
+        # A response takes seconds, or none at all: only one by one do they keep all processes busy to the end.
+        crystals = [arrays(row, row + 1) for row in range(total)]
         values = [np.empty((0, N_FEATURES), dtype=np.float16)]
         responses = [np.empty((0, N_RESPONSES), dtype=np.float32)]
-        running: deque[Future[Found]] = deque()
-        parts = list(groups(offsets))
-        if self._pool is None and min(self._processes, len(parts)) > 1:
+        if min(self._processes, total) > 1:
+            pool = self._started()
+            found = [pool.submit(elastic_responses, *crystal, device=self._device) for crystal in crystals]
+            read = [pool.submit(atom_features, *part, device=self._device) for part in parts]
+            values += [future.result() for future in read]
+            responses += [future.result() for future in found]
+        else:
+            values += [atom_features(*part, device=self._device) for part in parts]
+            responses += [elastic_responses(*crystal, device=self._device) for crystal in crystals]
+        offsets = np.asarray(offsets, dtype=np.int64)
+        return PotentialFeatures(POTENTIAL, np.concatenate(values), offsets, np.concatenate(responses))
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
             # Spawned, not forked: a fork of a process in which torch's threads run can hang.
             context = multiprocessing.get_context('spawn')
             self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_use_one_thread)
-        for start, stop in parts:
-            atoms = slice(offsets[start], offsets[stop])
-            own = offsets[start : stop + 1] - offsets[start]
-            group = (lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own, self._device)
-            if self._pool is not None:
-                running.append(self._pool.submit(_make, *group))
-            else:
-                made = _make(*group)
-                values.append(made[0])
-                responses.append(made[1])
-        for future in running:
-            made = future.result()
-            values.append(made[0])
-            responses.append(made[1])
-        offsets = np.asarray(offsets, dtype=np.int64)
-        return PotentialFeatures(POTENTIAL, np.concatenate(values), offsets, np.concatenate(responses))
+        return self._pool
 
 
 def _use_one_thread() -> None:
@@ -116,15 +125,3 @@ def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _make(
-    lattices: npt.NDArray[np.float64],
-    atomic_numbers: npt.NDArray[np.uint8],
-    frac_coords: npt.NDArray[np.float64],
-    offsets: npt.NDArray[np.int64],
-    device: str,
-) -> Found:
-    """Return features and responses of some crystals."""
-    arrays = (lattices, atomic_numbers, frac_coords, offsets)
-    return atom_features(*arrays, device=device), elastic_responses(*arrays, device=device)
