@@ -5,25 +5,19 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import response
 from .features import PotentialFeatures
-from .response import N_RESPONSES, elastic_responses
+from .response import N_RESPONSES, elastic_response
 from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
 
 __all__ = ['POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
 
 POTENTIAL = f'{"+".join(POTENTIALS)}+response:{response.POTENTIAL}'
 """What features are made with."""
-
-Arrays: TypeAlias = tuple[
-    npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.int64]
-]
-"""Crystals, as `cgcnn.graphs.build_graphs` takes them."""
 
 
 class PotentialUnavailable(RuntimeError):  # noqa: N818 - it is no fault of the input
@@ -88,29 +82,31 @@ class FeatureMaker:
         ValueError
             If a crystal has an element that a potential does not know.
         """
-
-        def arrays(start: int, stop: int) -> Arrays:
+        parts = []
+        for start, stop in groups(offsets):
             atoms = slice(offsets[start], offsets[stop])
             own = offsets[start : stop + 1] - offsets[start]
-            return lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own
-
-        total = len(offsets) - 1
-        parts = [arrays(*part) for part in groups(offsets)]
+            parts.append((lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own))
         # A response takes seconds, or none at all: only one by one do they keep all processes busy to the end.
-        crystals = [arrays(row, row + 1) for row in range(total)]
-        values = [np.empty((0, N_FEATURES), dtype=np.float16)]
-        responses = [np.empty((0, N_RESPONSES), dtype=np.float32)]
-        if min(self._processes, total) > 1:
+        cells = []
+        for row, lattice in enumerate(lattices):
+            atoms = slice(offsets[row], offsets[row + 1])
+            cells.append((lattice, atomic_numbers[atoms], frac_coords[atoms]))
+        if min(self._processes, len(cells)) > 1:
             pool = self._started()
-            found = [pool.submit(elastic_responses, *crystal, device=self._device) for crystal in crystals]
-            read = [pool.submit(atom_features, *part, device=self._device) for part in parts]
-            values += [future.result() for future in read]
-            responses += [future.result() for future in found]
+            running = [pool.submit(elastic_response, *cell, device=self._device) for cell in cells]
+            reading = [pool.submit(atom_features, *part, device=self._device) for part in parts]
+            values = [future.result() for future in reading]
+            responses = [future.result() for future in running]
         else:
-            values += [atom_features(*part, device=self._device) for part in parts]
-            responses += [elastic_responses(*crystal, device=self._device) for crystal in crystals]
-        offsets = np.asarray(offsets, dtype=np.int64)
-        return PotentialFeatures(POTENTIAL, np.concatenate(values), offsets, np.concatenate(responses))
+            values = [atom_features(*part, device=self._device) for part in parts]
+            responses = [elastic_response(*cell, device=self._device) for cell in cells]
+        return PotentialFeatures(
+            POTENTIAL,
+            np.concatenate([np.empty((0, N_FEATURES), dtype=np.float16), *values]),
+            np.asarray(offsets, dtype=np.int64),
+            np.array(responses, dtype=np.float32).reshape(-1, N_RESPONSES),
+        )
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -46,6 +46,11 @@ class PotentialFeatures:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def n_without_response(self) -> int:
+        """Return how many crystals' responses are not known."""
+        return int(np.isnan(self.responses).any(axis=1).sum())
+
     def select(self, rows: npt.ArrayLike) -> PotentialFeatures:
         """Return the features of some crystals, in the order of their rows."""
         chosen = np.asarray(rows, dtype=np.int64)

@@ -25,7 +25,7 @@ from .sevennet import GPA, forces_and_stresses
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'elastic_responses']
+__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'elastic_response']
 
 POTENTIAL = '7net-0'
 """Of those that features are taken from, the faster one."""
@@ -45,6 +45,9 @@ SYMMETRY_TOLERANCE = 1e-3
 SOFTEST = 0.5
 """The least force constant, eV/Angstrom^2, with which atoms give way: softer and unstable modes would make the tensor
 meaningless."""
+
+OF_ONE_ATOM = 10.0
+"""The force constant, eV/Angstrom^2, that counts as that of a crystal of one atom, which has no mode: a usual one."""
 
 LEAST = 1.0
 """Moduli below this, in GPa, count as this: they are taken to be logarithms."""
@@ -70,38 +73,41 @@ is the mean and the largest principal value (GPa, tension positive)."""
 N_RESPONSES = len(RESPONSES)
 
 
-def elastic_responses(
-    lattices: npt.NDArray[np.float64],
+def elastic_response(
+    lattice: npt.NDArray[np.float64],
     atomic_numbers: npt.NDArray[np.uint8],
     frac_coords: npt.NDArray[np.float64],
-    offsets: npt.NDArray[np.int64],
     *,
     device: str = 'cpu',
 ) -> npt.NDArray[np.float32]:
-    """Return the (m, `N_RESPONSES`) responses of ``m`` crystals; they depend on neither axes nor the cell chosen.
+    """Return the (`N_RESPONSES`,) responses of a crystal; they depend on neither the axes nor the cell chosen.
 
     Parameters
     ----------
-    lattices, atomic_numbers, frac_coords, offsets
-        As in `cgcnn.graphs.build_graphs`.
+    lattice : (3, 3)
+        Lattice vectors as rows, Angstrom.
+    atomic_numbers : (n,)
+    frac_coords : (n, 3)
     device : str
         A name that torch knows.
 
     Returns
     -------
     array
-        A row of NaN for a crystal that would take more than `MOST_EVALUATED` atoms, and for one whose forces the
-        potential does not know (NaN).
+        NaN for a crystal that would take more than `MOST_EVALUATED` atoms, and for one whose forces the potential does
+        not know (NaN).
+
+    Raises
+    ------
+    ValueError
+        If the crystal has an element that the potential does not know.
     """
-    found = np.full((len(lattices), N_RESPONSES), np.nan, dtype=np.float32)
-    for row, lattice in enumerate(lattices):
-        atoms = slice(offsets[row], offsets[row + 1])
-        distorted = _Distorted.of(lattice, atomic_numbers[atoms], frac_coords[atoms])
-        if distorted.n_evaluated <= MOST_EVALUATED:
-            forces, stresses = forces_and_stresses(POTENTIAL, distorted.copies, device)
-            if all(np.isfinite(values).all() for values in (*forces, stresses)):
-                found[row] = _responses(distorted, forces, stresses)
-    return found
+    distorted = _Distorted.of(lattice, atomic_numbers, frac_coords)
+    if distorted.n_evaluated <= MOST_EVALUATED:
+        forces, stresses = forces_and_stresses(POTENTIAL, distorted.copies, device)
+        if all(np.isfinite(values).all() for values in (*forces, stresses)):
+            return _responses(distorted, forces, stresses).astype(np.float32)
+    return np.full(N_RESPONSES, np.nan, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -174,8 +180,8 @@ def _responses(
 ) -> npt.NDArray[np.float64]:
     """Return the responses of one crystal from the forces (eV/Angstrom) and stresses (GPa) of all copies."""
     clamped, given_way, modes = _tensors(distorted, forces, stresses)
-    n_translations = 3
-    modes = modes[n_translations:] if len(modes) > n_translations else np.array([10.0])
+    if not len(modes):
+        modes = np.array([OF_ONE_ATOM])
     stress = stresses[0]
     return np.array(
         [
@@ -194,7 +200,7 @@ def _tensors(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return C0 and what it loses by the atoms' motion (Voigt, GPa), and the force constants of the modes, rising.
 
-    The three uniform translations are put first among the modes, whatever noise makes of their 0.
+    The three uniform translations are not among the modes.
     """
     n_atoms = len(distorted.crystal)
     of_strain = slice(1, 1 + len(_PAIRS))
@@ -205,13 +211,12 @@ def _tensors(
     constants = distorted.phonopy.force_constants.transpose(0, 2, 1, 3).reshape(3 * n_atoms, 3 * n_atoms)
     translations = np.tile(np.eye(3), (n_atoms, 1)) / np.sqrt(n_atoms)
     projector = np.eye(3 * n_atoms) - translations @ translations.T
-    # Translations are moved far below all modes to be told from soft ones.
+    # Translations are moved far below all modes, to be told from soft ones whatever noise makes of their 0.
     below = 1e6
     shifted = projector @ (constants + constants.T) @ projector / 2 - below * translations @ translations.T
-    modes, directions = np.linalg.eigh(shifted)
-    along = directions[:, 3:].T @ pushed
-    given_way = along.T @ (along / np.maximum(modes[3:], SOFTEST)[:, None]) * GPA / distorted.crystal.get_volume()
-    modes[:3] = 0.0
+    modes, directions = (found[..., 3:] for found in np.linalg.eigh(shifted))
+    along = directions.T @ pushed
+    given_way = along.T @ (along / np.maximum(modes, SOFTEST)[:, None]) * GPA / distorted.crystal.get_volume()
     return (clamped + clamped.T) / 2, given_way, modes
 
 
@@ -220,19 +225,11 @@ def _of_a_tensor(stiffness: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Eigenvalues below `LEAST` are raised to it first, so that an unstable tensor has averages.
     """
+    from pymatgen.analysis.elasticity import ElasticTensor
+
     scale = np.outer(_MANDEL, _MANDEL)
     eigenvalues, directions = np.linalg.eigh(stiffness * scale)
     eigenvalues = np.maximum(eigenvalues, LEAST)
-    stiffness = (directions * eigenvalues) @ directions.T / scale
-    moduli = _voigt_and_reuss(stiffness)
+    tensor = ElasticTensor.from_voigt((directions * eigenvalues) @ directions.T / scale)
+    moduli = (tensor.k_voigt, tensor.k_reuss, tensor.g_voigt, tensor.g_reuss)
     return np.log10(np.maximum([*moduli, *eigenvalues], LEAST))
-
-
-def _voigt_and_reuss(stiffness: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Return K and G by Voigt's and Reuss' averages, in the order K Voigt, K Reuss, G Voigt, G Reuss (GPa)."""
-    compliance = np.linalg.inv(stiffness)
-    k_voigt = stiffness[:3, :3].sum() / 9
-    k_reuss = 1 / compliance[:3, :3].sum()
-    g_voigt = (3 * np.trace(stiffness[:3, :3]) - stiffness[:3, :3].sum()) / 30 + np.trace(stiffness[3:, 3:]) / 5
-    of_shear = 2 * (3 * np.trace(compliance[:3, :3]) - compliance[:3, :3].sum()) + 3 * np.trace(compliance[3:, 3:])
-    return k_voigt, k_reuss, g_voigt, 15 / of_shear

@@ -95,8 +95,6 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
     RunFailed
         With `Status.STOPPED` if the run must stop.
     """
-    import numpy as np
-
     from aiida_cgcnn_elastic.potentials import POTENTIAL, FeatureMaker, PotentialFeatures
 
     mark = sha256_of_json({'crystals': crystals.sha256(), 'potential': POTENTIAL, 'at_once': CRYSTALS_AT_ONCE})
@@ -119,7 +117,7 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
             parts.append(features)
         run.progress.update(len(crystals))
     features = PotentialFeatures.concatenate(parts)
-    run.report['n_without_response'] = int(np.isnan(features.responses).any(axis=1).sum())
+    run.report['n_without_response'] = features.n_without_response
     return features
 
 

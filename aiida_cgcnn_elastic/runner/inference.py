@@ -73,8 +73,6 @@ def predict_in_parts(
         With `Status.STOPPED` if the run must stop, `Status.SETTINGS_INVALID` if the device is not there or the parts
         of an earlier run were made from other inputs.
     """
-    import numpy as np
-
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation, predict_graphs
     from aiida_cgcnn_elastic.crystals.table import pieces
     from aiida_cgcnn_elastic.potentials import FeatureMaker
@@ -124,7 +122,7 @@ def predict_in_parts(
             if make is not None:
                 with run.timed('features'):
                     features = make(*chunk.arrays())
-                n_without_response += int(np.isnan(features.responses).any(axis=1).sum())
+                n_without_response += features.n_without_response
             with run.timed('inference'):
                 predicted = predict_graphs(
                     models,
