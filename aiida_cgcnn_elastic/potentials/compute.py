@@ -70,7 +70,7 @@ class FeatureMaker:
         frac_coords: npt.NDArray[np.float64],
         offsets: npt.NDArray[np.int64],
     ) -> PotentialFeatures:
-        """Return the features of ``m`` crystals; the number of processes does not change them.
+        """Return the features of ``m`` crystals; the number of processes changes them by rounding only.
 
         Parameters
         ----------
