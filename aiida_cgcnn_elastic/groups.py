@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from aiida.orm import Group
 
+EXTRA = 'cgcnn_elastic'
+"""The extra of a candidate's ``StructureData`` that holds its rank and its prediction."""
+
 
 class PredictionsGroup(Group):
     """Every :class:`~aiida_cgcnn_elastic.data.elastic_prediction.ElasticPredictionData` of a screening."""

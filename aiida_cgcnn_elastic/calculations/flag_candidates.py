@@ -14,7 +14,7 @@ from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
 from aiida_cgcnn_elastic.data.structures import structure_attributes
-from aiida_cgcnn_elastic.groups import CandidatesGroup
+from aiida_cgcnn_elastic.groups import EXTRA, CandidatesGroup
 from aiida_cgcnn_elastic.storage import NewNode, creators, store_outputs
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.crystals import Crystal
     from aiida_cgcnn_elastic.screening import Criteria, FlagResult
 
-__all__ = ('EXTRA', 'flag_candidates')
-
-EXTRA = 'cgcnn_elastic'
-"""The extra of a candidate's ``StructureData`` that holds its rank and its prediction."""
+__all__ = ('flag_candidates',)
 
 SYMPREC = 0.01
 """Tolerance in Angstrom within which atoms are equivalent, where a candidate's space group is worked out."""

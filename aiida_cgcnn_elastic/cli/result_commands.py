@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONDITION = re.compile(r'\s*(?P<column>[a-z0-9_]+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<value>\S.*?)\s*')
-TEXT_COLUMNS = (
-    'material_id',
-    'formula',
-    'model',
-    'model_content',
-    'source',
-    'novelty_reason',
-    'duplicate_of',
-    'source_uuid',
-)
-"""Columns of text, whatever their values look like: the material id 12e4567890 is no number."""
 
 ROWS_UNASKED = 1000
 """Predictions that are listed where no limit is given: a million would fill the memory, and no one reads them."""
@@ -44,12 +33,14 @@ def parse_condition(text: str) -> tuple[str, tuple[str, float | str]]:
     click.BadParameter
         If the text is no such condition.
     """
+    from aiida_cgcnn_elastic.query import TEXT_COLUMNS
+
     match = CONDITION.fullmatch(text)
     if match is None:
         raise click.BadParameter(f'{text!r} is not like log10_g_vrh>=2 or formula==TiC', param_hint='--where')
     column, value = match['column'], match['value']
     operator = '==' if match['operator'] == '=' else match['operator']
-    if column not in TEXT_COLUMNS:
+    if column not in TEXT_COLUMNS:  # the material id 12e4567890 is no number
         with contextlib.suppress(ValueError):
             return column, (operator, float(value))
     if operator not in ('==', '!='):

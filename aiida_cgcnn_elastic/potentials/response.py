@@ -25,7 +25,7 @@ from .sevennet import GPA, forces_and_stresses
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'elastic_response']
+__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'Distorted', 'elastic_response']
 
 POTENTIAL = '7net-0'
 """Of those that features are taken from, the faster one."""
@@ -79,6 +79,7 @@ def elastic_response(
     frac_coords: npt.NDArray[np.float64],
     *,
     device: str = 'cpu',
+    most_evaluated: int = MOST_EVALUATED,
 ) -> npt.NDArray[np.float32]:
     """Return the (`N_RESPONSES`,) responses of a crystal; they depend on neither the axes nor the cell chosen.
 
@@ -90,20 +91,22 @@ def elastic_response(
     frac_coords : (n, 3)
     device : str
         A name that torch knows.
+    most_evaluated : int
+        Atoms, over all distorted copies of the crystal.
 
     Returns
     -------
     array
-        NaN for a crystal that would take more than `MOST_EVALUATED` atoms, and for one whose forces the potential does
-        not know (NaN).
+        NaN for a crystal that would take more than ``most_evaluated`` atoms, and for one whose forces the potential
+        does not know (NaN).
 
     Raises
     ------
     ValueError
         If the crystal has an element that the potential does not know.
     """
-    distorted = _Distorted.of(lattice, atomic_numbers, frac_coords)
-    if distorted.n_evaluated <= MOST_EVALUATED:
+    distorted = Distorted.of(lattice, atomic_numbers, frac_coords)
+    if distorted.n_evaluated <= most_evaluated:
         forces, stresses = forces_and_stresses(POTENTIAL, distorted.copies, device)
         if all(np.isfinite(values).all() for values in (*forces, stresses)):
             return _responses(distorted, forces, stresses).astype(np.float32)
@@ -111,7 +114,7 @@ def elastic_response(
 
 
 @dataclass(frozen=True)
-class _Distorted:
+class Distorted:
     """A crystal's primitive cell, the same under six strains, and the same with an atom displaced.
 
     ``phonopy`` knows the displacements and makes force constants of the forces.
@@ -128,7 +131,8 @@ class _Distorted:
         lattice: npt.NDArray[np.float64],
         atomic_numbers: npt.NDArray[np.uint8],
         frac_coords: npt.NDArray[np.float64],
-    ) -> _Distorted:
+    ) -> Distorted:
+        """Return the copies of a crystal, described as for `elastic_response`."""
         from ase import Atoms
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
@@ -176,7 +180,7 @@ def _primitive(
 
 
 def _responses(
-    distorted: _Distorted, forces: Sequence[npt.NDArray[np.float64]], stresses: npt.NDArray[np.float64]
+    distorted: Distorted, forces: Sequence[npt.NDArray[np.float64]], stresses: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Return the responses of one crystal from the forces (eV/Angstrom) and stresses (GPa) of all copies."""
     clamped, given_way, modes = _tensors(distorted, forces, stresses)
@@ -196,7 +200,7 @@ def _responses(
 
 
 def _tensors(
-    distorted: _Distorted, forces: Sequence[npt.NDArray[np.float64]], stresses: npt.NDArray[np.float64]
+    distorted: Distorted, forces: Sequence[npt.NDArray[np.float64]], stresses: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return C0 and what it loses by the atoms' motion (Voigt, GPa), and the force constants of the modes, rising.
 

@@ -4,9 +4,10 @@ Numbers are always compared as floats: on SQLite a filter with an integer on a f
 """
 
 # No module here has the name of a function: the one would hide the other.
+from aiida_cgcnn_elastic.groups import EXTRA
 from aiida_cgcnn_elastic.query.columns import TEXT_COLUMNS
 from aiida_cgcnn_elastic.query.conditions import OPERATORS, Where
-from aiida_cgcnn_elastic.query.flagged import EXTRA, candidates
+from aiida_cgcnn_elastic.query.flagged import candidates
 from aiida_cgcnn_elastic.query.groups import find_group, members, other_predictions_of_the_same, screenings
 from aiida_cgcnn_elastic.query.origins import provenance
 from aiida_cgcnn_elastic.query.records import iter_predictions, n_predictions, predictions, recorded

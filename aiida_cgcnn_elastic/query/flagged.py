@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 from aiida.orm import Group, QueryBuilder, StructureData
 
-from aiida_cgcnn_elastic.groups import CandidatesGroup
+from aiida_cgcnn_elastic.groups import EXTRA, CandidatesGroup
 from aiida_cgcnn_elastic.query.conditions import Where, check_columns, columns_in, filters_of
 from aiida_cgcnn_elastic.query.groups import IDS_AT_ONCE, find_group, members
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ('EXTRA', 'candidates')
-
-EXTRA = 'cgcnn_elastic'
-"""The extra of a candidate."""
+__all__ = ('candidates',)
 
 
 def candidates(

@@ -7,8 +7,7 @@ from typing import Any
 from aiida.orm import Group, Node, QueryBuilder, StructureData
 
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-from aiida_cgcnn_elastic.groups import CandidatesGroup, PredictionsGroup
-from aiida_cgcnn_elastic.query.flagged import EXTRA
+from aiida_cgcnn_elastic.groups import EXTRA, CandidatesGroup, PredictionsGroup
 from aiida_cgcnn_elastic.query.groups import find_group
 
 __all__ = ('predictions_of',)
@@ -47,10 +46,11 @@ def predictions_of(
 
 def _by_material_id(material_id: str, screening: str | None) -> tuple[list[ElasticPredictionData], list[Candidate]]:
     flagged = _candidates({'label': material_id}, screening)
-    if screening and _find_group(PredictionsGroup, screening) is None:
-        # A set of candidates, flagged anew, has no predictions of its own.
-        return _predictions_flagged_for(flagged), flagged
-    return _predictions({'label': material_id}, screening), flagged
+    found = {node.uuid: node for node in _predictions({'label': material_id}, screening)}
+    if screening:
+        # A set of candidates, flagged anew, has no predictions of its own; those of a screening may leave its group.
+        found |= {node.uuid: node for node in _predictions_flagged_for(flagged)}
+    return sorted(found.values(), key=lambda node: node.pk or 0), flagged
 
 
 def _by_pk(pk: int, screening: str | None) -> tuple[list[ElasticPredictionData], list[Candidate]]:

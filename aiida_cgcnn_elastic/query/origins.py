@@ -11,7 +11,7 @@ from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_model import ElasticModelData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
-from aiida_cgcnn_elastic.query.flagged import EXTRA
+from aiida_cgcnn_elastic.groups import EXTRA
 
 __all__ = ('provenance',)
 

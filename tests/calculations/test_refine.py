@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from aiida.engine import run_get_node
 from aiida.orm import Dict, List
@@ -32,7 +33,7 @@ def test_crystals_are_predicted_and_those_the_potential_does_not_know_are_reject
 
 
 def test_stopped_job_is_continued(run_job, inputs):
-    table = CrystalTable.from_crystals([rock_salt(f'm{i}', 'Mg', 'O', 4 + 0.02 * i) for i in range(20)])
+    table = CrystalTable.from_crystals([rock_salt(f'm{i}', 'Mg', 'O', 4 + 0.1 * i) for i in range(5)])
     inputs['crystals'] = CrystalSetData.from_table(table).store()
     parameters = Dict({'chunk_size': 2})
     stopped = run_job(RefineCalculation, **inputs, parameters=parameters, options={'max_wallclock_seconds': 1})
@@ -42,10 +43,8 @@ def test_stopped_job_is_continued(run_job, inputs):
     predicted = finished.outputs.predictions.get_table()
     assert predicted.column('material_id').to_pylist() == table.material_ids
     bulk = predicted.column('log10_k_vrh').to_numpy()
-    # A lattice pressed together is stiffer than one near that of MgO, 4.21 Angstrom, and that than a wider one. (Not
-    # step by step: steps of 0.02 Angstrom are near the model's own noise, and the potential turns at the widest.)
-    assert bulk[:4].min() > bulk[8:12].max()
-    assert bulk[8:12].min() > bulk[16:].max()
+    # The wider the lattice (that of MgO has 4.21 Angstrom), the softer; by steps well above its noise.
+    assert (np.diff(bulk) < 0).all()
     whole = run_job(RefineCalculation, **inputs, parameters=parameters).outputs.predictions.get_table()
     assert bulk == pytest.approx(whole.column('log10_k_vrh').to_numpy(), abs=1e-5)
 

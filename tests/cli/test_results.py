@@ -12,8 +12,8 @@ from aiida import orm
 from aiida_cgcnn_elastic import query
 from aiida_cgcnn_elastic.cli.inputs import find_model
 from aiida_cgcnn_elastic.cli.launch import launch
-from aiida_cgcnn_elastic.cli.result_commands import TEXT_COLUMNS
 from aiida_cgcnn_elastic.cli.setup import setup_localhost
+from aiida_cgcnn_elastic.groups import PredictionsGroup
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
 
@@ -99,10 +99,6 @@ def test_inputs_that_a_screening_refuses_are_named(cli, screening, monkeypatch):
     assert 'asks for 50 GPa of hardness, more than the criteria do' in result.output
 
 
-def test_text_columns_are_those_of_queries():
-    assert set(TEXT_COLUMNS) == query.TEXT_COLUMNS
-
-
 def test_a_listing_without_a_limit_ends_and_says_how_many_there_are(cli, screening, monkeypatch):
     assert 'of 8 predictions' not in cli('predictions').output
     monkeypatch.setattr('aiida_cgcnn_elastic.cli.result_commands.ROWS_UNASKED', 3)
@@ -165,6 +161,13 @@ def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, sc
             shown = next(line for line in lines if line.startswith('p_candidate'))
             assert shown.split(None, 2)[1:] == [probabilities[label], f'criteria of {label!r}']
     assert probabilities['hardest'] < probabilities['cubic-fast']
+    # A prediction that was taken out of the screening's group is still the one that its candidate was flagged for.
+    group = query.find_group(PredictionsGroup, 'cubic-fast')
+    group.remove_nodes([orm.load_node(structure['prediction_uuid'])])
+    row = query.candidates('cubic-fast').set_index('material_id').loc['diamond']
+    of_screening = cli('show', 'diamond', '--screening', 'cubic-fast').output
+    assert of_screening == cli('show', row['structure_pk']).output
+    assert of_screening.count('(prediction ') == 1
     assert 'default thresholds' in cli('show', 'diamond').output
 
 

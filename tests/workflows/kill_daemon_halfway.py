@@ -135,7 +135,8 @@ for process in executables(refining()[0]):
 n_saved = n_parts(refining()[0])
 wait(lambda: len(refining()) > 1 and executables(refining()[1]), SECONDS_TO_FINISH)
 kill_workers()
-wait(lambda: node.is_terminated, SECONDS_TO_FINISH)
+# A process ends a moment before its node is sealed.
+wait(lambda: node.is_sealed, SECONDS_TO_FINISH)
 
 alone.wait(SECONDS_TO_FINISH)
 expected = {row['material_id']: row for row in pq.read_table(undisturbed / 'predictions.parquet').to_pylist()}
@@ -164,7 +165,11 @@ print(
             'largest_difference': max(differences),
             'exit_statuses_of_refining': [job.exit_status for job in refining()],
             'resumed': refining()[-1].outputs.report['resumed'],
-            'all_ended': all(process.is_sealed for process in [node, *node.called_descendants]),
+            'not_ended': [
+                f'{process.pk} {process.process_label} {process.process_state}'
+                for process in node.called_descendants
+                if not process.is_sealed
+            ],
             'summary': node.outputs.summary.get_dict() if 'summary' in node.outputs else None,
         }
     )

@@ -1,0 +1,115 @@
+"""What responses to strain are worth on large crystals, and what they cost there: by the readouts of `refined`.
+
+    python benchmarks/large_responses.py KVRH.json.gz GVRH.json.gz --folder FOLDER [--above 500] [--up-to 2000]
+
+Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the readout that
+was trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER keeps what is
+done, and the next run goes on from there. It needs the extra `refine`, and the files that `refined` was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import pickle
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aiida_cgcnn_elastic import pretrained
+from aiida_cgcnn_elastic.cgcnn.blend import folds
+from aiida_cgcnn_elastic.cgcnn.metrics import mae
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, ReadoutMember
+from aiida_cgcnn_elastic.crystals import CrystalTable, sources
+from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialFeatures
+from aiida_cgcnn_elastic.potentials.response import Distorted, elastic_response
+from aiida_cgcnn_elastic.potentials.sevennet import atom_features
+
+TARGETS = ('log10_k_vrh', 'log10_g_vrh')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('files', nargs='+', type=Path)
+    parser.add_argument('--folder', type=Path, required=True)
+    parser.add_argument('--above', type=int, default=500)
+    parser.add_argument('--up-to', type=int, default=2000)
+    parser.add_argument('--edges', nargs='*', type=int, default=[750, 1000], help='Where the table is divided.')
+    parser.add_argument('--seed', type=int, default=0, help='Of the training of `refined`.')
+    parser.add_argument('--threads', type=int, default=2)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+
+    table = sources.read(sources.open_source(options.files)).table
+    with ProcessPoolExecutor(options.threads, get_context('spawn'), torch.set_num_threads, (1,)) as pool:
+        sizes = np.array(list(pool.map(_size, _cells(table), chunksize=64)))
+        rows = np.flatnonzero((sizes > options.above) & (sizes <= options.up_to))
+        print(f'{len(table)} crystals: {(sizes > options.above).sum()} of more than {options.above} evaluated atoms,')
+        print(f'{(sizes > options.up_to).sum()} of more than {options.up_to}', flush=True)
+        chosen = table.select(rows)
+        files = [options.folder / f'{name.replace("/", "_")}.pkl' for name in chosen.material_ids]
+        made = list(pool.map(_make, _cells(chosen), files, [options.up_to] * len(files)))
+
+    features = PotentialFeatures(
+        POTENTIAL,
+        np.concatenate([entry['values'] for entry in made]),
+        np.cumsum([0, *(len(entry['values']) for entry in made)]),
+        np.array([entry['response'] for entry in made]),
+    )
+    blind = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
+    model = ElasticModel.load(pretrained.path('refined'))
+    readouts = [member for member in model.members if isinstance(member, ReadoutMember)]
+    fold = folds(len(table), len(readouts), options.seed)[rows]
+    found = {}
+    for name, seen in (('without', blind), ('with', features)):
+        found[name] = np.full((len(rows), len(TARGETS)), np.nan)
+        for number, readout in enumerate(readouts):
+            columns = [readout.targets.index(target) for target in TARGETS]
+            found[name][fold == number] = readout.predict(seen.select(np.flatnonzero(fold == number)))[:, columns]
+    true = np.stack([chosen.column(name) for name in TARGETS], axis=1)
+    seconds = np.array([entry['seconds'] for entry in made])
+    print(
+        'evaluated atoms'.rjust(16), 'crystals'.rjust(9), 'K without'.rjust(10), 'with'.rjust(7), 'G without'.rjust(10)
+    )
+    edges = [options.above, *options.edges, options.up_to]
+    for first, last in [*itertools.pairwise(edges), (options.above, options.up_to)]:
+        own = (sizes[rows] > first) & (sizes[rows] <= last)
+        if own.any():
+            errors = [mae(true[own, i], found[name][own, i]) for i in range(2) for name in ('without', 'with')]
+            cost = f'{np.median(seconds[own]):.1f} s (median), {seconds[own].max():.1f} s (most)'
+            print(f'{first + 1:7} to {last:5} {own.sum():9}', *(f'{error:8.4f}' for error in errors), cost)
+
+
+def _cells(table: CrystalTable) -> list[tuple[np.ndarray, ...]]:
+    lattices, numbers, coords, offsets = table.arrays()
+    atoms = [slice(offsets[row], offsets[row + 1]) for row in range(len(table))]
+    return [(lattice, numbers[own], coords[own]) for lattice, own in zip(lattices, atoms, strict=True)]
+
+
+def _size(cell: tuple[np.ndarray, ...]) -> int:
+    return Distorted.of(*cell).n_evaluated
+
+
+def _make(cell: tuple[np.ndarray, ...], file: Path, most: int) -> dict[str, Any]:
+    """Return a crystal's features, its response, and the seconds that the response took."""
+    if not file.exists():
+        lattice, numbers, coords = cell
+        values = atom_features(lattice[None], numbers, coords, np.array([0, len(numbers)]))
+        began = time.perf_counter()
+        response = elastic_response(*cell, most_evaluated=most)
+        entry = {'values': values, 'response': response, 'seconds': time.perf_counter() - began}
+        temporary = file.with_suffix('.tmp')
+        temporary.write_bytes(pickle.dumps(entry))
+        temporary.replace(file)
+        print(f'{file.stem}: {entry["seconds"]:.1f} s', flush=True)
+    return pickle.loads(file.read_bytes())
+
+
+if __name__ == '__main__':
+    main()
