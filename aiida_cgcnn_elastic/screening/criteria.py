@@ -53,6 +53,9 @@ class Criteria:
     min_p_candidate : float, optional
         Least probability that K, G and hardness reach the thresholds above, instead of asking that the predictions
         themselves reach them. Nothing passes whose probability is not known.
+    min_poisson_ratio : float, optional
+        From -1 to 0.5. Less than 0 (K below 2/3 G) is hardly known of stiff crystals, and beyond what the laws of
+        hardness were made for: such a prediction says more of the model than of the crystal.
     max_novelty : float, optional
         From 0 to 1. Nothing passes whose novelty is not known.
     duplicates : {'once', 'all'}
@@ -79,6 +82,7 @@ class Criteria:
     max_atoms: int | None = None
     max_candidates: int | None = None
     min_p_candidate: float | None = None
+    min_poisson_ratio: float | None = None
     max_novelty: float | None = None
     duplicates: str = 'all'
 
@@ -125,7 +129,7 @@ class Criteria:
         return dataclasses.replace(Criteria(), **{key: getattr(self, key) for key in FILTER_KEYS})
 
     def thresholds(self) -> Criteria:
-        """Return only what needs a prediction: moduli, hardness, how sure they are, and the number of candidates."""
+        """Return only what needs a prediction: what is asked of moduli, and how many candidates."""
         return dataclasses.replace(Criteria(), **{key: getattr(self, key) for key in THRESHOLD_KEYS})
 
     def thresholds_on_moduli(self) -> Criteria:
@@ -187,20 +191,32 @@ THRESHOLD_KEYS: tuple[str, ...] = (
     'hardness_law',
     'max_candidates',
     'min_p_candidate',
+    'min_poisson_ratio',
     'max_novelty',
     'duplicates',
 )
 KEYS: tuple[str, ...] = ('preset', *(field.name for field in dataclasses.fields(Criteria)))
 """Every key that a dictionary of criteria may have."""
 
-DEFAULT = Criteria(min_log10_k_vrh=2.0, min_log10_g_vrh=2.0, min_hardness=20.0, no_radioactive=True, duplicates='once')
-"""K and G of at least 100 GPa, 20 GPa of hardness by Chen's law, nothing radioactive, every material once."""
+DEFAULT = Criteria(
+    min_log10_k_vrh=2.0,
+    min_log10_g_vrh=2.0,
+    min_hardness=20.0,
+    min_poisson_ratio=0.0,
+    no_radioactive=True,
+    duplicates='once',
+)
+"""K and G of at least 100 GPa, 20 GPa of hardness by Chen's law, Poisson's ratio not negative, nothing radioactive,
+every material once."""
 
 PRESETS: dict[str, Criteria] = {
     'default': DEFAULT,
     # Liu et al. 2025 screened their crystals for the gap and for radioactivity before they predicted. They knew every
-    # gap, so a crystal of unknown gap would not have been among theirs. The thresholds are the defaults.
-    'study': dataclasses.replace(DEFAULT, min_band_gap=0.1, max_band_gap=3.0, unknown_band_gap='drop'),
+    # gap, so a crystal of unknown gap would not have been among theirs. Their thresholds are the defaults, without one on
+    # Poisson's ratio.
+    'study': dataclasses.replace(
+        DEFAULT, min_band_gap=0.1, max_band_gap=3.0, unknown_band_gap='drop', min_poisson_ratio=None
+    ),
 }
 """Criteria to start from, by name."""
 
@@ -249,6 +265,8 @@ def _checked(key: str, value: Any) -> Any:
             f'{key} is the log10 of a modulus in GPa and lies between {_LOG10_BOUNDS[0]} and {_LOG10_BOUNDS[1]} '
             f'(100 GPa is 2.0), not {number}'
         )
+    if key == 'min_poisson_ratio' and not -1 <= number <= 0.5:
+        raise CriteriaError(f'{key} lies between -1 and 0.5, as that of any isotropic body, not {number}')
     if key in ('min_p_candidate', 'max_novelty') and not 0 <= number <= 1:
         raise CriteriaError(f'{key} lies between 0 and 1, not {number}')
     return number

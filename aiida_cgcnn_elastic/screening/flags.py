@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aiida_cgcnn_elastic.elasticity import poisson_ratio
 from aiida_cgcnn_elastic.screening import reasons
 from aiida_cgcnn_elastic.screening.columns import Columns, arrow_column, float_column, n_rows, required
 from aiida_cgcnn_elastic.screening.criteria import Criteria
@@ -71,9 +72,9 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
 
     Both parts of the criteria are applied: the filters (so that a table predicted with looser ones can be flagged with
     stricter ones), then the thresholds on log10 K, log10 G and hardness, or, where the criteria have `min_p_candidate`,
-    that on the probability to reach them, then that on novelty. Rows without a finite prediction of both moduli are
-    never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest
-    first, then by `material_id`.
+    that on the probability to reach them, then those on Poisson's ratio and on novelty. Rows without a finite
+    prediction of both moduli are never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by
+    log10 G, largest first, then by `material_id`.
 
     Where the criteria want every material `once` and the column `duplicate_of` tells that some of these are one
     material, the one that the others are duplicates of stays, or the best ranked where that is not among them.
@@ -106,6 +107,9 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         rules.append((reasons.P_CANDIDATE_TOO_LOW, p_candidate < criteria.min_p_candidate))
     else:
         rules += _point_rules(log10_k, log10_g, hardness, criteria)
+    if criteria.min_poisson_ratio is not None:
+        ratio = poisson_ratio(10**log10_k, 10**log10_g)
+        rules.append((reasons.POISSON_RATIO_TOO_LOW, ratio < criteria.min_poisson_ratio))
     if criteria.max_novelty is not None:
         novelty = float_column(predictions, 'novelty')
         novelty = np.full(len(hardness), np.nan) if novelty is None else novelty

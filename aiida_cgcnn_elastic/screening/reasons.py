@@ -24,6 +24,7 @@ LOG10_G_VRH_TOO_LOW = 'log10_g_vrh_too_low'
 HARDNESS_TOO_LOW = 'hardness_too_low'
 P_CANDIDATE_UNKNOWN = 'p_candidate_unknown'
 P_CANDIDATE_TOO_LOW = 'p_candidate_too_low'
+POISSON_RATIO_TOO_LOW = 'poisson_ratio_too_low'
 NOVELTY_UNKNOWN = 'novelty_unknown'
 NOVELTY_TOO_HIGH = 'novelty_too_high'
 DUPLICATE_OF_CANDIDATE = 'duplicate_of_candidate'
@@ -50,6 +51,7 @@ _TEXTS = {
     HARDNESS_TOO_LOW: 'hardness ({hardness_law}) below {min_hardness} GPa',
     P_CANDIDATE_UNKNOWN: 'the model is not calibrated, so no probability to pass is known',
     P_CANDIDATE_TOO_LOW: 'probability to pass below {min_p_candidate}',
+    POISSON_RATIO_TOO_LOW: "Poisson's ratio of the predicted moduli below {min_poisson_ratio}",
     NOVELTY_UNKNOWN: 'the model is not calibrated, so no novelty is known',
     NOVELTY_TOO_HIGH: 'novelty above {max_novelty}',
     DUPLICATE_OF_CANDIDATE: 'the same material as another candidate',

@@ -170,7 +170,18 @@ def test_novel_crystals_can_be_left_out() -> None:
     assert flag(predictions(), criteria).failed['novelty_unknown'] == 3
 
 
-@pytest.mark.parametrize('values', [{'min_p_candidate': 1.5}, {'max_novelty': -0.1}, {'max_novelty': 'low'}])
+def test_moduli_that_do_not_fit_each_other_are_no_candidate() -> None:
+    """By Chen's law they would be the hardest of all: a G of three times K, which no known hard crystal has."""
+    table = predictions([('odd', 100.0, 289.0, ['C']), ('diamond', 443.0, 535.0, ['C'])])
+    assert ranked(table, DEFAULT) == ['diamond']
+    assert flag(table, DEFAULT).failed == {'poisson_ratio_too_low': 1}
+    assert ranked(table, Criteria.from_dict({'min_poisson_ratio': None})) == ['odd', 'diamond']
+    assert ranked(table, Criteria.from_dict({'min_poisson_ratio': 0.1})) == []
+
+
+@pytest.mark.parametrize(
+    'values', [{'min_p_candidate': 1.5}, {'max_novelty': -0.1}, {'max_novelty': 'low'}, {'min_poisson_ratio': 0.6}]
+)
 def test_limits_that_cannot_be(values) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         Criteria.from_dict(values)
