@@ -212,7 +212,7 @@ every material once."""
 PRESETS: dict[str, Criteria] = {
     'default': DEFAULT,
     # Liu et al. 2025 screened their crystals for the gap and for radioactivity before they predicted. They knew every
-    # gap, so a crystal of unknown gap would not have been among theirs. Their thresholds are the defaults, without one on
+    # gap, so a crystal of unknown gap would not have been among theirs. Their thresholds are the defaults, with none on
     # Poisson's ratio.
     'study': dataclasses.replace(
         DEFAULT, min_band_gap=0.1, max_band_gap=3.0, unknown_band_gap='drop', min_poisson_ratio=None
