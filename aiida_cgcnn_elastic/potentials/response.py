@@ -30,8 +30,8 @@ __all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'Distorted', 'elastic_r
 POTENTIAL = '7net-0'
 """Of those that features are taken from, the faster one."""
 
-MOST_EVALUATED = 500
-"""Atoms, over all distorted copies of a crystal, that are evaluated at most: some 7 s on one core."""
+MOST_EVALUATED = 2000
+"""Atoms, over all distorted copies of a crystal, that are evaluated at most: up to half a minute on one core."""
 
 STRAIN = 0.004
 """Small enough for differences of one side to be off by a few per cent only, large enough for single precision."""
