@@ -5,6 +5,7 @@ Run by `verdi run` in a profile of its own; see test_daemon.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -17,6 +18,7 @@ import psutil
 import pyarrow.parquet as pq
 from aiida import orm
 from aiida.engine import submit
+from aiida.engine.daemon.client import DaemonNotRunningException, DaemonTimeoutException
 from aiida.manage import get_manager
 from aiida.orm import ProcessNode
 
@@ -67,6 +69,13 @@ def workers() -> list[int]:
     return [int(pid) for pid in daemon.get_worker_info(timeout=60)['info']]
 
 
+def is_stopped() -> bool:
+    """Ask the daemon to stop, and return whether it did: a busy one refuses, or does not answer in time."""
+    with contextlib.suppress(DaemonNotRunningException, DaemonTimeoutException):
+        return daemon.stop_daemon(wait=True, timeout=60)['status'] == 'ok'
+    return not daemon.is_daemon_running
+
+
 def kill_workers() -> None:
     """Kill the workers without warning, and restart the daemon once it has replaced them."""
     killed = workers()
@@ -74,7 +83,7 @@ def kill_workers() -> None:
         psutil.Process(pid).kill()
     # The daemon refuses to be stopped while it puts another worker in place of the dead one, and for a moment after.
     wait(lambda: workers() and not set(workers()) & set(killed), SECONDS_TO_FINISH)
-    wait(lambda: daemon.stop_daemon(wait=True, timeout=60)['status'] == 'ok', SECONDS_TO_FINISH, pause=1.0)
+    wait(is_stopped, SECONDS_TO_FINISH, pause=1.0)
     daemon.start_daemon(timeout=60)
 
 
