@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 from aiida import orm
-from aiida.engine import ProcessState, submit
+from aiida.engine import submit
 from aiida.engine.daemon.client import DaemonNotRunningException, DaemonTimeoutException
 from aiida.manage import get_manager
 from aiida.orm import ProcessNode
@@ -177,8 +177,7 @@ print(
             'not_ended': [
                 f'{process.pk} {process.process_label} {process.process_state}'
                 for process in node.called_descendants
-                # A job that was just being made when the worker was killed never starts: its work chain makes another.
-                if not process.is_sealed and process.process_state is not ProcessState.CREATED
+                if not process.is_sealed
             ],
             'summary': node.outputs.summary.get_dict() if 'summary' in node.outputs else None,
         }
