@@ -12,14 +12,14 @@ GIVEN_UP = 'given up before it began, because the daemon was killed'
 INTERRUPTED = 'interrupted, because the daemon was killed, and done again by another'
 
 
-def find_started(parent: orm.WorkChainNode, link_label: str) -> orm.WorkChainNode | None:
-    """Return the child with that label if it has begun, None if it is to be started.
+def find_started(parent: orm.WorkChainNode, link_label: str) -> orm.ProcessNode | None:
+    """Return the child, work chain or job, with that label if it has begun, None if it is to be started.
 
     A daemon that is killed in the middle of a step does the step again: it must find what it had started. What it had
     made but not begun may have no place in the queue, so it is given up, and what the queue may still hold of it is
     ignored by AiiDA. So this is for the step that starts the child, and for no later one.
     """
-    for link in parent.base.links.get_outgoing(link_type=LinkType.CALL_WORK).all():
+    for link in parent.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all():
         # AiiDA's filter of labels takes an underscore for any letter.
         if link.link_label != link_label or link.node.process_status == GIVEN_UP:
             continue

@@ -13,6 +13,8 @@ from aiida.engine import (
     ExitCode,
     ProcessBuilder,
     ProcessHandlerReport,
+    ToContext,
+    append_,
     process_handler,
     while_,
 )
@@ -20,6 +22,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_cgcnn_elastic.calculations.base import EXIT_CODE_TO_CONTINUE, EXIT_CODE_WITHOUT_REPORT
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
+from aiida_cgcnn_elastic.workflows.children import find_started
 from aiida_cgcnn_elastic.workflows.cleaning import clean_work_folders
 from aiida_cgcnn_elastic.workflows.protocol import ProtocolMixin, merge
 
@@ -100,6 +103,20 @@ class RestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
         """Take the inputs of the first job from those of the work chain."""
         super().setup()
         self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, self._process_class.SUBCOMMAND))
+
+    def run_process(self) -> ToContext:
+        """Run the next job, or take up the one that this step had started already when the daemon was killed in it."""
+        iteration = self.ctx.iteration + 1
+        started = find_started(self.node, f'iteration_{iteration:02d}')
+        if started is None:
+            return super().run_process()
+        self.ctx.iteration = iteration
+        # AiiDA's own step may have been killed before or after it noted that no handler has been called yet.
+        handlers = self.node.base.extras.get(self._considered_handlers_extra, [])
+        handlers += [[] for _ in range(iteration - len(handlers))]
+        self.node.base.extras.set(self._considered_handlers_extra, handlers)
+        self.report(f'going on with {self.ctx.process_name}<{started.pk}>, started before the daemon was killed')
+        return ToContext(children=append_(started))
 
     @process_handler(priority=600)
     def handle_unusable_inputs(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:

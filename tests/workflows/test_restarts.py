@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from aiida.engine import ProcessState
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
@@ -23,6 +24,14 @@ def job(process_class, code, status: int, parameters: dict | None = None) -> orm
     folder.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='remote_folder')
     folder.store()
     return node
+
+
+def called_job(process, code, state: ProcessState) -> orm.CalcJobNode:
+    """Return a first job of a work chain, as its step leaves it in the database."""
+    node = orm.CalcJobNode(computer=code.computer, process_type=PredictCalculation.build_process_type())
+    node.set_process_state(state)
+    node.base.links.add_incoming(process.node, LinkType.CALL_CALC, 'iteration_01')
+    return node.store()
 
 
 @pytest.fixture
@@ -59,6 +68,33 @@ def test_inputs_that_cannot_be_used_are_tried_once(code, make_set, model):
     assert process.exit_status == PredictWorkChain.exit_codes.ERROR_INPUTS_UNUSABLE.status
     assert 'cuda:99' in process.exit_message
     assert [job.exit_status for job in process.called] == [PredictCalculation.exit_codes.ERROR_SETTINGS_INVALID.status]
+
+
+@pytest.mark.parametrize('noted', [True, False])
+def test_job_that_had_begun_when_the_daemon_was_killed_is_taken_up(prediction, code, noted):
+    """The step that started it is done again, whether or not it had come to its end."""
+    begun = called_job(prediction, code, ProcessState.WAITING)
+    if noted:
+        prediction.node.base.extras.set(prediction._considered_handlers_extra, [[]])
+    waits_for = prediction.run_process()['children']
+    assert waits_for.pk == begun.pk
+    assert prediction.ctx.iteration == 1
+    assert prediction.node.base.extras.get(prediction._considered_handlers_extra) == [[]]
+    assert prediction.node.called == [begun]
+
+
+def test_job_that_had_not_begun_when_the_daemon_was_killed_is_ended_and_another_started(prediction, code, monkeypatch):
+    left = called_job(prediction, code, ProcessState.CREATED)
+    another = orm.CalcJobNode(computer=code.computer).store()
+    started = []
+    # Outside of a running work chain a job could be submitted, but never run.
+    monkeypatch.setattr(prediction, 'submit', lambda process, **inputs: started.append(process) or another)
+    waits_for = prediction.run_process()['children']
+    assert left.is_sealed
+    assert left.is_killed
+    assert started == [PredictCalculation]
+    assert waits_for.pk == another.pk
+    assert prediction.ctx.iteration == 1
 
 
 def test_killed_job_is_continued_once_and_then_given_up(prediction, training, code):
