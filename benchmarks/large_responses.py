@@ -41,12 +41,15 @@ def main() -> None:
     parser.add_argument('--above', type=int, default=500)
     parser.add_argument('--up-to', type=int, default=2000)
     parser.add_argument('--edges', nargs='*', type=int, default=[750, 1000], help='Where the table is divided.')
-    parser.add_argument('--seed', type=int, default=0, help='Of the training of `refined`.')
     parser.add_argument('--threads', type=int, default=2)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
 
     table = sources.read(sources.open_source(options.files)).table
+    model = ElasticModel.load(pretrained.path('refined'))
+    training = model.card['training'][0]
+    if table.sha256() != training['data']['content_sha256']:
+        parser.error('the crystals are not those of the training, in its order: who left which out is not known')
     with ProcessPoolExecutor(options.threads, get_context('spawn'), torch.set_num_threads, (1,)) as pool:
         sizes = np.array(list(pool.map(_size, _cells(table), chunksize=64)))
         rows = np.flatnonzero((sizes > options.above) & (sizes <= options.up_to))
@@ -63,9 +66,8 @@ def main() -> None:
         np.array([entry['response'] for entry in made]),
     )
     blind = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
-    model = ElasticModel.load(pretrained.path('refined'))
     readouts = [member for member in model.members if isinstance(member, ReadoutMember)]
-    fold = folds(len(table), len(readouts), options.seed)[rows]
+    fold = folds(len(table), len(readouts), training['seed'])[rows]
     found = {}
     for name, seen in (('without', blind), ('with', features)):
         found[name] = np.full((len(rows), len(TARGETS)), np.nan)

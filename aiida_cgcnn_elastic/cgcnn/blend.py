@@ -221,7 +221,7 @@ def train_blend(
                 'fingerprint': mark,
                 'device': choose_device(device).type,
                 'threads': threads,
-                'versions': versions('xgboost' if features is None else 'sevenn'),
+                'versions': versions(*(('xgboost',) if features is None else ('sevenn', 'phonopy', 'spglib'))),
             }
         ],
     }

@@ -111,7 +111,7 @@ def check_potential() -> None:
     ValueError
         Saying how to install it.
     """
-    if importlib.util.find_spec('sevenn') is None:
+    if any(importlib.util.find_spec(package) is None for package in ('sevenn', 'phonopy')):
         raise ValueError(
             'a second stage on this machine needs the extra `refine`: in the folder of the project, '
             "pip install -c constraints.txt -e '.[refine]'"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 
@@ -14,10 +16,20 @@ from .features import PotentialFeatures
 from .response import N_RESPONSES, elastic_response
 from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
 
-__all__ = ['POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
+__all__ = ['HOW_MADE', 'POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
 
 POTENTIAL = f'{"+".join(POTENTIALS)}+response:{response.POTENTIAL}'
 """What features are made with."""
+
+HOW_MADE: dict[str, str | float] = {
+    'potential': POTENTIAL,
+    'most_evaluated': response.MOST_EVALUATED,
+    'strain': response.STRAIN,
+    'displacement': response.DISPLACEMENT,
+    'symmetry_tolerance': response.SYMMETRY_TOLERANCE,
+    'softest': response.SOFTEST,
+}
+"""All that kept features depend on, beside the crystals."""
 
 
 class PotentialUnavailable(RuntimeError):  # noqa: N818 - it is no fault of the input
@@ -70,7 +82,7 @@ class FeatureMaker:
         frac_coords: npt.NDArray[np.float64],
         offsets: npt.NDArray[np.int64],
     ) -> PotentialFeatures:
-        """Return the features of ``m`` crystals; the number of processes changes them by rounding only.
+        """Return the features of ``m`` crystals; the number of processes does not change them.
 
         Parameters
         ----------
@@ -99,8 +111,9 @@ class FeatureMaker:
             values = [future.result() for future in reading]
             responses = [future.result() for future in running]
         else:
-            values = [atom_features(*part, device=self._device) for part in parts]
-            responses = [elastic_response(*cell, device=self._device) for cell in cells]
+            with _one_thread():
+                values = [atom_features(*part, device=self._device) for part in parts]
+                responses = [elastic_response(*cell, device=self._device) for cell in cells]
         return PotentialFeatures(
             POTENTIAL,
             np.concatenate([np.empty((0, N_FEATURES), dtype=np.float16), *values]),
@@ -114,6 +127,19 @@ class FeatureMaker:
             context = multiprocessing.get_context('spawn')
             self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_use_one_thread)
         return self._pool
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread, as in the processes of the pool: sums over several round otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _use_one_thread() -> None:

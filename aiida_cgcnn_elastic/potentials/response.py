@@ -63,12 +63,12 @@ RESPONSES = (
     *(f'relaxed_log10_{name}' for name in _OF_A_TENSOR),
     'softest_mode',
     'log10_mean_mode',
-    'pressure',
-    'largest_stress',
+    'mean_stress',
+    'largest_abs_stress',
 )
 """What is known of a crystal: logarithms of moduli and of the eigenvalues of both tensors in GPa, rising; the lowest
 force constant of a mode and the mean logarithm of all (eV/Angstrom^2); of the stress that is left in the crystal as it
-is the mean and the largest principal value (GPa, tension positive)."""
+is the mean (GPa, tension positive) and the largest absolute principal value (GPa)."""
 
 N_RESPONSES = len(RESPONSES)
 
@@ -97,20 +97,26 @@ def elastic_response(
     Returns
     -------
     array
-        NaN for a crystal that would take more than ``most_evaluated`` atoms, and for one whose forces the potential
-        does not know (NaN).
+        NaN for a crystal that would take more than ``most_evaluated`` atoms, for one whose symmetry is not found, and
+        for one whose forces the potential does not know (NaN).
 
     Raises
     ------
     ValueError
         If the crystal has an element that the potential does not know.
     """
-    distorted = Distorted.of(lattice, atomic_numbers, frac_coords)
+    import spglib
+
+    unknown = np.full(N_RESPONSES, np.nan, dtype=np.float32)
+    try:
+        distorted = Distorted.of(lattice, atomic_numbers, frac_coords)
+    except (spglib.SpglibError, RuntimeError):  # atoms on top of each other, for one: the others must not suffer for it
+        return unknown
     if distorted.n_evaluated <= most_evaluated:
         forces, stresses = forces_and_stresses(POTENTIAL, distorted.copies, device)
         if all(np.isfinite(values).all() for values in (*forces, stresses)):
             return _responses(distorted, forces, stresses).astype(np.float32)
-    return np.full(N_RESPONSES, np.nan, dtype=np.float32)
+    return unknown
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,11 @@ def _by_material_id(material_id: str, screening: str | None) -> tuple[list[Elast
 
 
 def _by_pk(pk: int, screening: str | None) -> tuple[list[ElasticPredictionData], list[Candidate]]:
-    nodes = _predictions({'id': pk}, screening)
-    if nodes:
-        return nodes, _candidates({'label': nodes[0].label}, screening)
+    for node in _predictions({'id': pk}):
+        flagged = _candidates({'label': node.label}, screening)
+        is_flagged = any(item['prediction_uuid'] == node.uuid for item in flagged)
+        if is_flagged or _predictions({'id': pk}, screening):
+            return [node], flagged
     flagged = _candidates({'id': pk}, screening)
     return _predictions_flagged_for(flagged), flagged
 

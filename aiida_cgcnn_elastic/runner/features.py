@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FOLDER = 'features'
 """Where a training keeps features, in its checkpoint's folder."""
 
-CRYSTALS_AT_ONCE = 64
-"""Crystals whose features are saved as one piece: some half a minute of work."""
+CRYSTALS_AT_ONCE = 16
+"""Crystals that are saved as one piece: a minute of GNoME's on one core, less than a job has to stop in."""
 
 
 def needs_potential(models: Sequence[ElasticModel]) -> bool:
@@ -95,9 +95,9 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
     RunFailed
         With `Status.STOPPED` if the run must stop.
     """
-    from aiida_cgcnn_elastic.potentials import POTENTIAL, FeatureMaker, PotentialFeatures
+    from aiida_cgcnn_elastic.potentials import HOW_MADE, POTENTIAL, FeatureMaker, PotentialFeatures
 
-    mark = sha256_of_json({'crystals': crystals.sha256(), 'potential': POTENTIAL, 'at_once': CRYSTALS_AT_ONCE})
+    mark = sha256_of_json({'crystals': crystals.sha256(), 'potential': HOW_MADE, 'at_once': CRYSTALS_AT_ONCE})
     if not run.options.resume and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)

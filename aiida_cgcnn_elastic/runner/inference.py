@@ -140,7 +140,10 @@ def predict_in_parts(
                 stop_if_asked()
         run.progress.update(parts.n_saved)
     if n_without_response:
-        run.say(f'{n_without_response} crystals are too large for their response to strain; predicted without it')
+        run.say(
+            f'of the crystals predicted now, {n_without_response} have no response to strain (too large, or the '
+            'potential fails): predicted by their atoms alone'
+        )
     return parts
 
 

@@ -70,6 +70,22 @@ def test_a_response_is_learned_and_crystals_without_one_are_predicted_too():
     assert np.array_equal(without[350:], network.predict(features)[350:])
 
 
+def test_withholding_responses_teaches_to_do_without_them():
+    """What is asked for is partly in the atoms: enough is told by them, if they are ever asked."""
+    features = made_up(400)
+    response = features.responses[:, :1].astype(float)
+    true = (response - response.mean()) / response.std() + mean_of_first(features)
+    blind = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
+    errors = []
+    for withheld in (0.0, 0.25):
+        recipe = dataclasses.replace(RECIPE, withheld=withheld)
+        predicted = fit_readout(features, true, np.arange(300), recipe, seed=0).predict(blind)
+        errors.append(np.abs(predicted[300:] - true[300:]).mean())
+    # The response is not known, and has a mean absolute deviation of 0.8; guessing the mean of all costs 1.1.
+    assert errors[1] < errors[0]
+    assert errors[1] < 0.95
+
+
 def test_an_absurd_response_counts_as_a_far_one():
     features = made_up(60)
     network = fit_readout(features, mean_of_first(features), np.arange(60), RECIPE, seed=0)

@@ -168,6 +168,9 @@ def test_show_of_a_candidate_leaves_out_other_predictions_of_its_crystal(cli, sc
     of_screening = cli('show', 'diamond', '--screening', 'cubic-fast').output
     assert of_screening == cli('show', row['structure_pk']).output
     assert of_screening.count('(prediction ') == 1
+    prediction = orm.load_node(structure['prediction_uuid'])
+    assert cli('show', prediction.pk, '--screening', 'cubic-fast').output == of_screening
+    assert cli('show', prediction.pk, '--screening', 'cubic').exit_code != 0
     assert 'default thresholds' in cli('show', 'diamond').output
 
 

@@ -10,7 +10,7 @@ from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 
 from aiida_cgcnn_elastic.potentials import N_RESPONSES, RESPONSES
-from aiida_cgcnn_elastic.potentials.response import POTENTIAL, _of_a_tensor, elastic_response
+from aiida_cgcnn_elastic.potentials.response import POTENTIAL, Distorted, _of_a_tensor, elastic_response
 from aiida_cgcnn_elastic.potentials.sevennet import GPA
 
 STRAIN = 0.004
@@ -112,6 +112,29 @@ def test_a_crystal_that_is_too_large_has_no_response():
     (found,) = responses(atoms)
     assert np.isnan(found).all()
     assert found.shape == (N_RESPONSES,)
+
+
+def test_the_limit_is_one_of_atoms_in_all_copies():
+    cell = (ZINC_OXIDE.cell.array, ZINC_OXIDE.numbers.astype(np.uint8), ZINC_OXIDE.get_scaled_positions())
+    n = Distorted.of(*cell).n_evaluated
+    assert np.isfinite(elastic_response(*cell, most_evaluated=n)).all()
+    assert np.isnan(elastic_response(*cell, most_evaluated=n - 1)).all()
+
+
+def test_a_crystal_without_a_symmetry_has_no_response_and_spoils_no_other():
+    """Two atoms in one place are one by symmetry, which phonopy finds out in its own words."""
+    overlap = Atoms('Mg2O', cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0], [2.5e-6, 0, 0], [0.5] * 3], pbc=True)
+    found = responses(overlap, ZINC_OXIDE)
+    assert np.isnan(found[0]).all()
+    assert np.array_equal(found[1], responses(ZINC_OXIDE)[0])
+
+
+def test_a_squeezed_crystal_is_under_compression_and_a_stretched_one_under_tension():
+    squeezed, stretched = responses(bulk('MgO', 'rocksalt', a=4.0), bulk('MgO', 'rocksalt', a=4.4))
+    mean, largest = RESPONSES.index('mean_stress'), RESPONSES.index('largest_abs_stress')
+    assert squeezed[mean] < -10 < 0 < stretched[mean]
+    # Of a cubic crystal all principal values are the mean.
+    assert [squeezed[largest], stretched[largest]] == pytest.approx([-squeezed[mean], stretched[mean]], rel=1e-3)
 
 
 def test_elements_without_a_mass_respond():

@@ -104,10 +104,11 @@ def test_a_model_that_reads_out_a_potential_is_not_fine_tuned(
     assert 'start from another, such as accurate or fast' in done.output
 
 
+@pytest.mark.parametrize('package', ['sevenn', 'phonopy'])
 def test_without_the_potential_the_extra_to_install_is_named(
-    refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
+    package: str, refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
 ) -> None:
-    hidden = tmp_path / 'hidden' / 'sevenn'
+    hidden = tmp_path / 'hidden' / package
     hidden.mkdir(parents=True)
     (hidden / '__init__.py').write_text("raise ImportError('hidden by this test')")
     environment = {**os.environ, 'PYTHONPATH': str(hidden.parent)}
