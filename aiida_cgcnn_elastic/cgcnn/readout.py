@@ -61,7 +61,7 @@ class ReadoutRecipe(Settings):
 
     width: int = 256
     dropout: float = 0.1
-    withheld: float = 0.1
+    withheld: float = 0.25
     epochs: int = 60
     batch_size: int = 128
     learning_rate: float = 2e-3

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 
@@ -17,6 +18,9 @@ from .response import N_RESPONSES, elastic_response
 from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
 
 __all__ = ['HOW_MADE', 'POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
+
+Piece = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.int64]]
+"""What a `FeatureMaker` is called with: lattices, atomic numbers, fractional coordinates and offsets."""
 
 POTENTIAL = f'{"+".join(POTENTIALS)}+response:{response.POTENTIAL}'
 """What features are made with."""
@@ -94,6 +98,29 @@ class FeatureMaker:
         ValueError
             If a crystal has an element that a potential does not know.
         """
+        return self._begun(lattices, atomic_numbers, frac_coords, offsets)()
+
+    def each(self, pieces: Iterable[Piece]) -> Iterator[PotentialFeatures]:
+        """Yield the features of one piece after the other, each as it is called with.
+
+        The next piece is begun before a piece is done, so that no process waits for the last crystal of a piece.
+        """
+        begun: deque[Callable[[], PotentialFeatures]] = deque()
+        for piece in pieces:
+            begun.append(self._begun(*piece))
+            if len(begun) > 1:
+                yield begun.popleft()()
+        while begun:
+            yield begun.popleft()()
+
+    def _begun(
+        self,
+        lattices: npt.NDArray[np.float64],
+        atomic_numbers: npt.NDArray[np.uint8],
+        frac_coords: npt.NDArray[np.float64],
+        offsets: npt.NDArray[np.int64],
+    ) -> Callable[[], PotentialFeatures]:
+        """Let the processes begin with some crystals, if there are several, and return what ends the work."""
         parts = []
         for start, stop in groups(offsets):
             atoms = slice(offsets[start], offsets[stop])
@@ -104,22 +131,29 @@ class FeatureMaker:
         for row, lattice in enumerate(lattices):
             atoms = slice(offsets[row], offsets[row + 1])
             cells.append((lattice, atomic_numbers[atoms], frac_coords[atoms]))
+
+        def joined(
+            values: list[npt.NDArray[np.float16]], responses: list[npt.NDArray[np.float32]]
+        ) -> PotentialFeatures:
+            return PotentialFeatures(
+                POTENTIAL,
+                np.concatenate([np.empty((0, N_FEATURES), dtype=np.float16), *values]),
+                np.asarray(offsets, dtype=np.int64),
+                np.array(responses, dtype=np.float32).reshape(-1, N_RESPONSES),
+            )
+
         if min(self._processes, len(cells)) > 1:
             pool = self._started()
             running = [pool.submit(elastic_response, *cell, device=self._device) for cell in cells]
             reading = [pool.submit(atom_features, *part, device=self._device) for part in parts]
-            values = [future.result() for future in reading]
-            responses = [future.result() for future in running]
-        else:
+            return lambda: joined([one.result() for one in reading], [one.result() for one in running])
+
+        def alone() -> PotentialFeatures:
             with _one_thread():
                 values = [atom_features(*part, device=self._device) for part in parts]
-                responses = [elastic_response(*cell, device=self._device) for cell in cells]
-        return PotentialFeatures(
-            POTENTIAL,
-            np.concatenate([np.empty((0, N_FEATURES), dtype=np.float16), *values]),
-            np.asarray(offsets, dtype=np.int64),
-            np.array(responses, dtype=np.float32).reshape(-1, N_RESPONSES),
-        )
+                return joined(values, [elastic_response(*cell, device=self._device) for cell in cells])
+
+        return alone
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:

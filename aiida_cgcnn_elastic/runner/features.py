@@ -101,24 +101,31 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
     if not run.options.resume and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, len(crystals), CRYSTALS_AT_ONCE)
+    saved = {start: _read(_piece(folder, start), mark) for start in starts}
     parts = []
     with run.stage('features', len(crystals)), FeatureMaker(device, run.threads) as make:
-        for start in range(0, len(crystals), CRYSTALS_AT_ONCE):
+        missing = [crystals.slice(start, start + CRYSTALS_AT_ONCE) for start in starts if saved[start] is None]
+        made = make.each(chunk.arrays() for chunk in missing)
+        for start, piece in saved.items():
             run.progress.update(start)
             run.stop_if_asked(f'the features of {start} of {len(crystals)} crystals are saved; continue with --resume')
-            chunk = crystals.slice(start, start + CRYSTALS_AT_ONCE)
-            file = folder / f'{start:08d}.safetensors'
-            saved = _read(file, mark)
-            if saved is None:
-                features = make(*chunk.arrays())
-                _write(file, mark, features)
+            if piece is None:
+                features = next(made)
+                _write(_piece(folder, start), mark, features)
             else:
-                features = PotentialFeatures(POTENTIAL, saved['values'], chunk.arrays().offsets, saved['responses'])
+                offsets = crystals.slice(start, start + CRYSTALS_AT_ONCE).arrays().offsets
+                features = PotentialFeatures(POTENTIAL, piece['values'], offsets, piece['responses'])
             parts.append(features)
         run.progress.update(len(crystals))
     features = PotentialFeatures.concatenate(parts)
     run.report['n_without_response'] = features.n_without_response
     return features
+
+
+def _piece(folder: Path, start: int) -> Path:
+    """Return the file of the piece that begins with a crystal."""
+    return folder / f'{start:08d}.safetensors'
 
 
 def _read(file: Path, mark: str) -> dict[str, NDArray[Any]] | None:

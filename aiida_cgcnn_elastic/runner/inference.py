@@ -20,7 +20,6 @@ from aiida_cgcnn_elastic.runner.status import Status
 if TYPE_CHECKING:
     from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
-    from aiida_cgcnn_elastic.crystals import CrystalTable
     from aiida_cgcnn_elastic.crystals.crystal_file import CrystalFile
 
 CPU_CHUNK_SIZE = 2048
@@ -116,12 +115,12 @@ def predict_in_parts(
         stop_if_asked()
         left = chunks[len(parts.sizes) :]
         kind = {'n_neighbors': models[0].members[0].n_neighbors, 'orientation': needs_orientation(models)}
-        made = _with_graphs(run, crystals, left, kind)
-        for chunk, graphs in made:
+        made = None if make is None else make.each(crystals.rows(start, stop).arrays() for start, stop in left)
+        for graphs in _graphs(run, crystals, left, kind):
             features = None
-            if make is not None:
+            if made is not None:
                 with run.timed('features'):
-                    features = make(*chunk.arrays())
+                    features = next(made)
                 n_without_response += features.n_without_response
             with run.timed('inference'):
                 predicted = predict_graphs(
@@ -147,10 +146,10 @@ def predict_in_parts(
     return parts
 
 
-def _with_graphs(
+def _graphs(
     run: Run, crystals: CrystalFile, chunks: Sequence[tuple[int, int]], kind: Mapping[str, Any]
-) -> Iterator[tuple[CrystalTable, CrystalGraphs]]:
-    """Yield chunks and their graphs; of many crystals, other processes make the next while this one predicts."""
+) -> Iterator[CrystalGraphs]:
+    """Yield the graphs of chunks; of many crystals, other processes make the next while this one predicts."""
     from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 
     if run.threads < 2 or not chunks or chunks[-1][1] - chunks[0][0] < CRYSTALS_WORTH_A_POOL:
@@ -158,23 +157,23 @@ def _with_graphs(
             chunk = crystals.rows(start, stop)
             with run.timed('graphs'):
                 graphs = build_graphs(*chunk.arrays(), **kind)
-            yield chunk, graphs
+            yield graphs
         return
     # Spawned, not forked: a fork of a process in which torch's threads run can hang.
     pool = ProcessPoolExecutor(run.threads, mp_context=multiprocessing.get_context('spawn'))
-    running: deque[tuple[CrystalTable, Future[CrystalGraphs]]] = deque()
+    running: deque[Future[CrystalGraphs]] = deque()
     try:
         for start, stop in chunks:
             chunk = crystals.rows(start, stop)
-            running.append((chunk, pool.submit(build_graphs, *chunk.arrays(), **kind)))
+            running.append(pool.submit(build_graphs, *chunk.arrays(), **kind))
             if len(running) > run.threads:
-                yield _done(run, *running.popleft())
+                yield _done(run, running.popleft())
         while running:
-            yield _done(run, *running.popleft())
+            yield _done(run, running.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _done(run: Run, chunk: CrystalTable, graphs: Future[CrystalGraphs]) -> tuple[CrystalTable, CrystalGraphs]:
+def _done(run: Run, graphs: Future[CrystalGraphs]) -> CrystalGraphs:
     with run.timed('graphs'):
-        return chunk, graphs.result()
+        return graphs.result()

@@ -88,11 +88,15 @@ def test_several_processes_give_what_one_gives(plain):
     many = arrays(*[MGO, CSCL] * 13)  # more atoms than are evaluated together
     with FeatureMaker(processes=2) as make:
         found = make(*many)
+        pieces = list(make.each([arrays(CSCL), arrays(), arrays(MGO, CSCL)]))
     alone = FeatureMaker()(*many)
     assert np.array_equal(found.values, alone.values)
     assert np.array_equal(found.responses, alone.responses)
     assert found.responses.shape == (26, N_RESPONSES)
     assert found.select([0, 1]).responses == pytest.approx(plain.responses, abs=0.01)
+    assert [piece.offsets.tolist() for piece in pieces] == [[0, 2], [0], [0, 8, 10]]
+    assert np.abs(values(pieces[2]) - values(plain)).max() < TOLERANCE
+    assert pieces[0].responses == pytest.approx(plain.responses[[1]], abs=0.01)
 
 
 def test_an_unknown_element_is_named():
