@@ -55,7 +55,7 @@ def main() -> None:
             variants = {name: model.members}
         else:
             elements = property_table(more_element_properties())
-            if protocol.readout is not None:
+            if protocol.needs_potential:
                 with FeatureMaker(processes=options.threads) as make:
                     features = make(*table.arrays())
             model = train_blend(

@@ -36,6 +36,7 @@ from .splits import Split
 from .training import (
     CHECKPOINT_FILE,
     CITATION,
+    OF_POTENTIALS,
     CheckpointError,
     Interrupted,
     TrainingResult,
@@ -124,7 +125,7 @@ def train_blend(
     element_table : (119, p) array
         See `baselines.features.property_table`; kept in the model.
     features : PotentialFeatures, optional
-        What a potential knows of the atoms; needed by a protocol with a readout.
+        What a potential knows of the crystals; needed by a protocol with a readout, or whose networks see responses.
     checkpoint : Path, optional
         Folder for what is finished: a folder for each network, a file for each boosting or readout.
     progress : callable, optional
@@ -134,8 +135,11 @@ def train_blend(
     """
     if protocol.folds is None:
         raise ValueError('the protocol has no folds: it is not one of a blend')
-    if (protocol.readout is None) != (features is None) or (features is not None and len(features) != len(graphs)):
-        raise ValueError("a protocol with a readout, and no other, needs a potential's features of all crystals")
+    if protocol.needs_potential != (features is not None) or (features is not None and len(features) != len(graphs)):
+        raise ValueError(
+            "a protocol with a readout, or whose networks see responses, and no other, needs a potential's features of "
+            'all crystals'
+        )
     columns, split = check_arguments(graphs, targets, split, protocol)
     rows = split['train'][np.isfinite([values[split['train']] for values in columns.values()]).any(axis=0)]
     if len(rows) < 2 * protocol.folds:
@@ -153,12 +157,12 @@ def train_blend(
         device=device,
         threads=threads,
     )
-    mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table)
+    mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table, features=features)
     # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
     single = dataclasses.replace(protocol, name='network', folds=None, boosting=None, readout=None)
     kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
     statistics = None
-    if features is None:
+    if protocol.boosting is not None:
         seen = graphs if protocol.orientation else graphs.without_orientations()
         statistics = structure_features(seen, element_table)[1]
     networks: list[Member] = []
@@ -167,10 +171,12 @@ def train_blend(
     out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*kinds, 'blend')} for name in columns}
     for index in range(protocol.folds):
         inside, outside = rows[fold[rows] != index], rows[fold[rows] == index]
-        trained = run.network(index, graphs, columns, inside, single, element_features, seed + index)
+        shown = features if single.needs_potential else None
+        trained = run.network(index, graphs, columns, inside, single, element_features, shown, seed + index)
         history += [{'fold': index, **entry} for entry in trained.history]
         second: AnyMember
-        if features is not None:
+        if protocol.readout is not None:
+            assert features is not None
             second = run.readout(index, mark, features, columns, inside, protocol, seed + index)
         else:
             assert statistics is not None
@@ -221,11 +227,19 @@ def train_blend(
                 'fingerprint': mark,
                 'device': choose_device(device).type,
                 'threads': threads,
-                'versions': versions(*(('xgboost',) if features is None else ('sevenn', 'phonopy', 'spglib'))),
+                'versions': versions(*_packages(protocol)),
             }
         ],
     }
     return BlendResult(model, history, metrics, predictions, fold, out_of_fold)
+
+
+def _packages(protocol: Protocol) -> list[str]:
+    """Return the packages that decide a training, beside those of every one."""
+    return [
+        *(['xgboost'] if protocol.boosting is not None else []),
+        *(OF_POTENTIALS if protocol.needs_potential else []),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +262,7 @@ class _Run:
         rows: npt.NDArray[np.int64],
         protocol: Protocol,
         element_features: npt.NDArray[Any],
+        features: PotentialFeatures | None,
         seed: int,
     ) -> TrainingResult:
         """Train the network that does not see a fold, or read it where it is finished."""
@@ -258,6 +273,7 @@ class _Run:
             protocol,
             element_features,
             seed=seed,
+            features=features,
             checkpoint=None if self.checkpoint is None else self.checkpoint / f'network-{index}',
             resume=self.resume,
             stop=self.is_over,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.uncertainty import (
     LEAST_CRYSTALS,
     ErrorModel,
@@ -106,6 +107,7 @@ def calibrate_networks(
     *,
     device: str = 'auto',
     threads: int = 1,
+    features: PotentialFeatures | None = None,
 ) -> Calibration:
     """Return the calibration of networks by crystals that decided nothing in their training.
 
@@ -113,6 +115,8 @@ def calibrate_networks(
     ----------
     train, held_out : (n,) int
         Rows of the crystals that were learned from, and of those that were not.
+    features : PotentialFeatures, optional
+        Of all crystals, for a model that needs them.
 
     Raises
     ------
@@ -126,7 +130,8 @@ def calibrate_networks(
     space = Space.of(latents[inside])
     novelty, distances = _held_out_novelty(space, latents, graphs, inside, outside)
     kept = _novelty(space, latents[inside], distances, graphs.select(inside))
-    predictions = predict_graphs([model], graphs.select(outside), device=device, threads=threads)
+    own = None if features is None else features.select(held_out)
+    predictions = predict_graphs([model], graphs.select(outside), features=own, device=device, threads=threads)
     errors, standardised = {}, {}
     for name, values in targets.items():
         true, predicted = values[held_out], predictions[name]

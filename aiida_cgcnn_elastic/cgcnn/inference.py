@@ -83,7 +83,7 @@ def predict(
     ------
     ValueError
         If there is no model, the arrays do not fit together (see `build_graphs`), an option is unknown, or a model
-        needs features that are not given.
+        needs features that are not given, or others.
     """
     members = _members(models)
     _check_options(dtype, batch_edges)
@@ -190,6 +190,17 @@ def _check_options(dtype: str, batch_edges: int | None) -> None:
         raise ValueError(f'batch_edges is {batch_edges}; it must be at least 1')
 
 
+def _check_features(members: Sequence[AnyMember], features: PotentialFeatures | None, total: int) -> None:
+    """Raise ValueError if members need features that are not given, are of another potential or of other crystals."""
+    needed = {member.potential for member in members} - {None}
+    given = set() if features is None else {features.potential}
+    if needed and needed != given:
+        found = 'none' if features is None else f'those of {features.potential}'
+        raise ValueError(f'the model needs the features of the potential {needed.pop()}, but got {found}')
+    if features is not None and len(features) != total:
+        raise ValueError(f'features of {len(features)} crystals do not fit {total} crystals')
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device of that name; ``'auto'`` is a GPU where torch sees one.
 
@@ -231,6 +242,7 @@ def _predict(
     Every batch is one thread's work. Dividing the small operations of a batch between threads instead gains little,
     waits for the slowest thread hundreds of times a batch, and would let the number of threads decide the last digits.
     """
+    _check_features(members, features, total)
     networks = {
         index: copy.deepcopy(member.network).to(device=device, dtype=DTYPES[dtype]).eval()
         for index, member in enumerate(members)
@@ -258,8 +270,9 @@ def _predict(
         try:
             for graphs in _gathered(parts, BATCHES_AT_ONCE * batch_edges):
                 for start, stop in graphs.batches(batch_edges):
+                    own = None if features is None else features.responses[done + start : done + stop]
                     future = pool.submit(
-                        _evaluate, networks, graphs.slice(start, stop), device, DTYPES[dtype], calibration
+                        _evaluate, networks, graphs.slice(start, stop), own, device, DTYPES[dtype], calibration
                     )
                     running.append((done + start, done + stop, future))
                     if len(running) > 4 * n_threads:
@@ -276,7 +289,7 @@ def _predict(
             for _, _, future in running:
                 future.cancel()
     for member, output in zip(members, outputs, strict=True):
-        if isinstance(member, ReadoutMember):
+        if isinstance(member, ReadoutMember) and features is not None:
             output[:] = member.predict(features)
     restored = [
         member.normalizer.restore(output) if isinstance(member, Member) else output
@@ -304,6 +317,7 @@ def _gathered(parts: Iterable[CrystalGraphs], least_edges: int) -> Iterator[Crys
 def _evaluate(
     networks: Mapping[int, CGCNN],
     graphs: CrystalGraphs,
+    responses: np.ndarray | None,
     device: torch.device,
     dtype: torch.dtype,
     calibration: Calibration | None,
@@ -313,14 +327,14 @@ def _evaluate(
     outputs = []
     points = None
     with torch.inference_mode():
-        batch = Batch.from_graphs(graphs, device, dtype)
+        batch = Batch.from_graphs(graphs, device, dtype, responses)
         for index, network in networks.items():
             shape = network.architecture
             key = (shape.max_distance, shape.distance_step, shape.distance_width)
             if key not in expanded:
                 expanded[key] = network.expansion(batch.distances)
             features = network.pooled(batch, expanded[key])
-            outputs.append(network.head(features).cpu().double().numpy())
+            outputs.append(network.head(features, batch.responses).cpu().double().numpy())
             if calibration is not None and index == calibration.network:
                 points = calibration.novelty.space.place(features.cpu().numpy())
     return outputs, points

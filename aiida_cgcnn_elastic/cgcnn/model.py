@@ -91,13 +91,15 @@ class Normalizer:
 class Member:
     """One trained network, the targets of its outputs in order, and what undoes their standardisation.
 
-    ``weights`` are those of its targets in the mean over members; 1 where they are not given.
+    ``weights`` are those of its targets in the mean over members; 1 where they are not given. ``potential`` is the one
+    whose response to strain the network sees, if it does.
     """
 
     network: CGCNN
     targets: tuple[str, ...]
     normalizer: Normalizer
     weights: tuple[float, ...] | None = None
+    potential: str | None = None
 
     def __post_init__(self) -> None:
         _check_targets(self.targets, self.weights)
@@ -106,6 +108,8 @@ class Member:
                 f'{len(self.targets)} targets, {len(self.normalizer.mean)} normalised, '
                 f'{self.network.architecture.n_targets} outputs of the network: they must be the same'
             )
+        if (self.potential is None) != (self.network.architecture.n_responses == 0):
+            raise ValueError(f'a potential, {self.potential}, for {self.network.architecture.n_responses} responses')
 
     @property
     def n_neighbors(self) -> int:
@@ -124,6 +128,7 @@ class Member:
             'architecture': self.network.architecture.to_dict(),
             'targets': list(self.targets),
             'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
+            **({} if self.potential is None else {'potential': self.potential}),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -141,6 +146,9 @@ class BoostingMember:
     n_neighbors: int
     weights: tuple[float, ...] | None = None
     orientation: bool = False
+
+    potential = None
+    """Trees see nothing of a potential."""
 
     def __post_init__(self) -> None:
         _check_targets(self.targets, self.weights)
@@ -190,17 +198,8 @@ class ReadoutMember:
         if not len(self.targets) == len(self.normalizer.mean) == self.network.output.out_features:
             raise ValueError(f'{len(self.targets)} targets do not fit {self.network.output.out_features} outputs')
 
-    def predict(self, features: PotentialFeatures | None) -> npt.NDArray[np.float64]:
-        """Return (m, t) predictions.
-
-        Raises
-        ------
-        ValueError
-            If the features are missing or of another potential.
-        """
-        if features is None or features.potential != self.potential:
-            found = 'none' if features is None else f'those of {features.potential}'
-            raise ValueError(f'the model needs the features of the potential {self.potential}, but got {found}')
+    def predict(self, features: PotentialFeatures) -> npt.NDArray[np.float64]:
+        """Return (m, t) predictions."""
         return self.normalizer.restore(self.network.predict(features))
 
     def describe(self) -> dict[str, Any]:
@@ -212,7 +211,7 @@ class ReadoutMember:
             'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
             'potential': self.potential,
             'n_features': len(self.network.mean),
-            'n_responses': len(self.network.response_mean),
+            'n_responses': len(self.network.response.mean),
             'width': self.network.width,
             'n_neighbors': self.n_neighbors,
         }
@@ -265,8 +264,8 @@ class ElasticModel:
 
     @property
     def potential(self) -> str | None:
-        """Return the potential whose features of the atoms the model needs, None where it needs none."""
-        return next((member.potential for member in self.members if isinstance(member, ReadoutMember)), None)
+        """Return the potential whose features the model needs, None where it needs none."""
+        return next((member.potential for member in self.members if member.potential is not None), None)
 
     @classmethod
     def join(cls, models: Sequence[ElasticModel], card: Mapping[str, Any] | None = None) -> ElasticModel:
@@ -442,7 +441,7 @@ def _build_network(
     network = CGCNN(Architecture.from_dict(entry['architecture']), state['element_features'].numpy())
     network.load_state_dict(state)
     normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
-    return Member(network.eval(), tuple(entry['targets']), normalizer, weights)
+    return Member(network.eval(), tuple(entry['targets']), normalizer, weights, entry.get('potential'))
 
 
 def _build_boosting(

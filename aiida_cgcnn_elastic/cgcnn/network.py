@@ -15,6 +15,7 @@ from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import N_NEIGHBORS, CrystalGraphs
 from .orientation import N_ORIENTATIONS
+from .response import ResponseEmbedding
 
 __all__ = ['CGCNN', 'Architecture', 'Batch', 'GaussianExpansion']
 
@@ -40,6 +41,8 @@ class Architecture(Settings):
         Of the graphs.
     orientation : bool
         Whether atoms start from how their neighbors are arranged too (see `orientation`), not from their element alone.
+    n_responses : int
+        Numbers of a crystal's response to strain that join what is pooled of its atoms; 0 where the network has none.
     """
 
     n_targets: int = 1
@@ -52,11 +55,13 @@ class Architecture(Settings):
     distance_width: float = 0.2
     n_neighbors: int = N_NEIGHBORS
     orientation: bool = False
+    n_responses: int = 0
 
     WHAT: ClassVar[str] = 'the architecture'
 
     def __post_init__(self) -> None:
         self._check_whole('n_targets', 'n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors')
+        self._check_whole('n_responses', least=0)
         self._check('orientation', isinstance(self.orientation, bool), 'true or false')
         distances = ('max_distance', 'distance_step', 'distance_width')
         self._check_numbers(*distances, is_allowed=lambda x: 0 < x < float('inf'), expected='above 0')
@@ -66,7 +71,8 @@ class Architecture(Settings):
 class Batch:
     """Graphs as tensors on a device; see `CrystalGraphs` for shapes and units.
 
-    ``crystals`` holds the crystal of every atom, ``crystal_weights`` what the atom adds to its crystal's mean.
+    ``crystals`` holds the crystal of every atom, ``crystal_weights`` what the atom adds to its crystal's mean,
+    ``responses`` how each crystal responds to strain (see `potentials.response`), where that is asked for.
     """
 
     n_crystals: int
@@ -79,12 +85,17 @@ class Batch:
     distances: Tensor
     weights: Tensor
     orientations: Tensor
+    responses: Tensor | None = None
 
     @classmethod
     def from_graphs(
-        cls, graphs: CrystalGraphs, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32
+        cls,
+        graphs: CrystalGraphs,
+        device: torch.device | str = 'cpu',
+        dtype: torch.dtype = torch.float32,
+        responses: np.ndarray | None = None,
     ) -> Batch:
-        """Return all crystals of ``graphs`` as one batch."""
+        """Return all ``m`` crystals of ``graphs``, and the (m, r) responses of the same, as one batch."""
         counts = np.diff(graphs.atom_offsets)
         crystals = np.repeat(np.arange(len(graphs)), counts)
         crystal_weights = graphs.multiplicities / graphs.n_atoms[crystals]
@@ -103,6 +114,7 @@ class Batch:
             distances=tensor(graphs.distances, dtype),
             weights=tensor(graphs.weights, dtype),
             orientations=tensor(graphs.orientations, dtype),
+            responses=None if responses is None else tensor(responses, dtype),
         )
 
 
@@ -242,7 +254,8 @@ class CGCNN(nn.Module):
     """Crystal graph convolutional neural network with one output for every target.
 
     With ``orientation`` an atom's first features are the sum of what its element and the arrangement of its neighbors
-    give; what follows is the same.
+    give. With ``n_responses`` the crystal's response to strain is added before the first hidden layer's activation. All
+    else is the same.
 
     Parameters
     ----------
@@ -272,6 +285,8 @@ class CGCNN(nn.Module):
         widths = [width] + [architecture.hidden_width] * architecture.n_hidden
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], architecture.n_targets)
+        n_responses = architecture.n_responses
+        self.response = ResponseEmbedding(n_responses, architecture.hidden_width) if n_responses else None
 
     def forward(self, batch: Batch, edges: Tensor | None = None) -> Tensor:
         """Return (m, n_targets) standardised predictions.
@@ -279,7 +294,7 @@ class CGCNN(nn.Module):
         ``edges`` are the distances as `expansion` expands them, where they are at hand: several networks can share
         them.
         """
-        return self.head(self.pooled(batch, edges))
+        return self.head(self.pooled(batch, edges), batch.responses)
 
     def pooled(self, batch: Batch, edges: Tensor | None = None) -> Tensor:
         """Return (m, w) features of the crystals: what the convolutions make of their atoms, averaged."""
@@ -294,8 +309,14 @@ class CGCNN(nn.Module):
         pooled = torch.zeros((batch.n_crystals, atoms.shape[1]), dtype=atoms.dtype, device=atoms.device)
         return functional.softplus(pooled.index_add(0, batch.crystals, atoms * batch.crystal_weights[:, None]))
 
-    def head(self, features: Tensor) -> Tensor:
-        """Return (m, n_targets) standardised predictions from what `pooled` gave."""
-        for layer in self.hidden:
-            features = functional.softplus(layer(features))
-        return self.output(features)
+    def head(self, features: Tensor, responses: Tensor | None = None) -> Tensor:
+        """Return (m, n_targets) standardised predictions from what `pooled` gave, and the (m, r) responses."""
+        first, *others = self.hidden
+        features = first(features)
+        if self.response is not None:
+            if responses is None:
+                raise ValueError('the network needs the response of the crystals to strain')
+            features = features + self.response(responses)
+        for layer in others:
+            features = layer(functional.softplus(features))
+        return self.output(functional.softplus(features))

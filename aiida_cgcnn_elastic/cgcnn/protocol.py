@@ -51,6 +51,9 @@ class Protocol(Settings):
         weights.
     keep : str
         ``'best'`` keeps the weights of the epoch with the least validation error, ``'last'`` those of the last epoch.
+    responses_withheld : float, optional
+        Networks see how crystals respond to strain, as a potential has it, of all but this fraction of the crystals in
+        an epoch, so that those without a response are predicted too. They see none if it is not given.
     folds : int, optional
         Of a cross-fitted blend: the training part is divided into that many, and for each a network and a boosting are
         trained on the others. One training of networks only if not given.
@@ -78,6 +81,7 @@ class Protocol(Settings):
     batch_size: int = 256
     ema_decay: float | None = None
     keep: str = 'best'
+    responses_withheld: float | None = None
     folds: int | None = None
     boosting: Boosting | None = None
     readout: ReadoutRecipe | None = None
@@ -92,8 +96,9 @@ class Protocol(Settings):
         self._check_whole('epochs', 'batch_size')
         self._check_numbers('learning_rate', is_allowed=lambda x: 0 < x < math.inf, expected='above 0')
         self._check_numbers('weight_decay', is_allowed=lambda x: 0 <= x < math.inf, expected='from 0')
-        if self.ema_decay is not None:
-            self._check_numbers('ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
+        for name in ('ema_decay', 'responses_withheld'):
+            if getattr(self, name) is not None:
+                self._check_numbers(name, is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
         self.architecture(1)
         n_seconds = sum(recipe is not None for recipe in (self.boosting, self.readout))
         if n_seconds != (self.folds is not None):
@@ -103,8 +108,13 @@ class Protocol(Settings):
             if self.keep != 'last' or not self.joint_targets:
                 raise ValueError("a cross-fitted protocol needs keep='last' and joint_targets=true")
 
-    def architecture(self, n_targets: int) -> Architecture:
-        """Return the architecture of a network with that many targets."""
+    @property
+    def needs_potential(self) -> bool:
+        """Whether the features of a potential are needed (see `potentials`)."""
+        return self.readout is not None or self.responses_withheld is not None
+
+    def architecture(self, n_targets: int, n_responses: int = 0) -> Architecture:
+        """Return the architecture of a network with that many targets, and responses to strain."""
         return Architecture(
             n_targets=n_targets,
             n_convolutions=self.n_convolutions,
@@ -113,6 +123,7 @@ class Protocol(Settings):
             hidden_width=self.hidden_width,
             n_neighbors=self.n_neighbors,
             orientation=self.orientation,
+            n_responses=n_responses,
         )
 
     @classmethod
@@ -149,9 +160,9 @@ class Protocol(Settings):
         return replace(base, **given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; what only cross-fitted protocols have is left out of the others."""
+        """Return plain values; what a protocol does not have is left out where most have not."""
         values = super().to_dict()
-        optional = ('folds', 'boosting', 'readout')
+        optional = ('responses_withheld', 'folds', 'boosting', 'readout')
         return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
@@ -199,9 +210,10 @@ PROTOCOLS = {
         batch_size=128,
         ema_decay=0.999,
         keep='last',
+        responses_withheld=0.25,
         folds=8,
         readout=ReadoutRecipe(),
     ),
 }
 """``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once. ``accurate``: a cross-fitted
-blend of networks and gradient boosting."""
+blend of networks and gradient boosting. ``refined``: one of networks and readouts that know universal potentials."""

@@ -24,15 +24,13 @@ from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.settings import Settings
 
+from .response import ResponseEmbedding, withhold
 from .schedule import ema_decay, one_cycle
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
 
 CRYSTALS_AT_ONCE = 512
 """Crystals that are evaluated together."""
-
-FARTHEST = 4.0
-"""Standard deviations from the mean beyond which a response counts as that far: an unstable crystal's may be absurd."""
 
 ALIKE = 3e-4
 """Atoms of a crystal whose features, standardised and projected on one random direction, differ by less are alike."""
@@ -49,7 +47,7 @@ class ReadoutRecipe(Settings):
     dropout : float
         Fraction of the inputs of every layer but the output that are left out in a step of the training.
     withheld : float
-        Fraction of the crystals whose responses to strain are left out in a step of the training, so that those
+        Fraction of the crystals whose responses to strain are left out in an epoch of the training, so that those
         without any are predicted too.
     epochs, batch_size : int
     learning_rate : float
@@ -85,14 +83,12 @@ class Readout(nn.Module):
     Parameters
     ----------
     n_features, n_responses, width, n_targets : int
-    dropout, withheld : float
+    dropout : float
         While training; see `ReadoutRecipe`.
     """
 
     mean: Tensor
     scale: Tensor
-    response_mean: Tensor
-    response_scale: Tensor
 
     def __init__(
         self,
@@ -101,21 +97,16 @@ class Readout(nn.Module):
         width: int,
         n_targets: int,
         dropout: float = 0.0,
-        withheld: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
         self.dropout = dropout
-        self.withheld = withheld
         self.register_buffer('mean', torch.zeros(n_features))
         self.register_buffer('scale', torch.ones(n_features))
-        self.register_buffer('response_mean', torch.zeros(n_responses))
-        self.register_buffer('response_scale', torch.ones(n_responses))
         self.first = nn.Linear(n_features, width)
         self.second = nn.Linear(width, width)
         self.hidden = nn.Linear(width, width)
-        # One input more says whether the responses are known.
-        self.response = nn.Linear(n_responses + 1, width, bias=False)
+        self.response = ResponseEmbedding(n_responses, width)
         self.output = nn.Linear(width, n_targets)
 
     def forward(self, features: Tensor, crystals: Tensor, shares: Tensor, responses: Tensor) -> Tensor:
@@ -134,16 +125,8 @@ class Readout(nn.Module):
         atoms = functional.silu(self.first(self._thinned((features - self.mean) * self.scale)))
         atoms = functional.silu(self.second(self._thinned(atoms)))
         pooled = torch.zeros((len(responses), self.width)).index_add(0, crystals, atoms * shares[:, None])
-        hidden = self.hidden(self._thinned(pooled)) + self.response(self._response_inputs(responses))
+        hidden = self.hidden(self._thinned(pooled)) + self.response(responses)
         return self.output(self._thinned(functional.silu(hidden)))
-
-    def _response_inputs(self, responses: Tensor) -> Tensor:
-        """Return (m, r + 1) standardised responses, 0 where they are not known, and 1 where they are."""
-        is_known = torch.isfinite(responses).all(dim=1, keepdim=True)
-        if self.training:
-            is_known &= torch.rand((len(responses), 1)) >= self.withheld
-        standardised = ((responses - self.response_mean) * self.response_scale).clamp(-FARTHEST, FARTHEST)
-        return torch.cat([torch.where(is_known, standardised, 0.0), is_known.float()], dim=1)
 
     def _thinned(self, values: Tensor) -> Tensor:
         return functional.dropout(values, self.dropout, self.training)
@@ -193,7 +176,7 @@ def fit_readout(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sizes = (own.values.shape[1], own.responses.shape[1], recipe.width, targets.shape[1])
-        network = Readout(*sizes, recipe.dropout, recipe.withheld)
+        network = Readout(*sizes, recipe.dropout)
         _set_scale(network, features, rows)
         kept = copy.deepcopy(network)
         optimizer = torch.optim.AdamW(
@@ -206,13 +189,14 @@ def fit_readout(
             epoch, batch = divmod(step, n_batches)
             if batch == 0:
                 order = np.random.default_rng([seed, epoch]).permutation(len(own))
+                seen = dataclasses.replace(own, responses=withhold(own.responses, recipe.withheld, [seed, epoch, 1]))
             chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
             rate, decay = one_cycle(step, total)
             for group in optimizer.param_groups:
                 group['lr'], group['betas'] = rate * recipe.learning_rate, (decay, 0.999)
             true = targets[chosen]
             is_known = torch.isfinite(true)
-            loss = (network(*_batch(own, chosen, shares))[is_known] - true[is_known]).abs().mean()
+            loss = (network(*_batch(seen, chosen, shares))[is_known] - true[is_known]).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -241,10 +225,7 @@ def _set_scale(network: Readout, features: PotentialFeatures, rows: npt.NDArray[
     network.mean.copy_(torch.from_numpy(values.mean(axis=0, dtype=np.float64)))
     # A feature that hardly varies is left small: its last digits are noise.
     network.scale.copy_(torch.from_numpy(1 / (values.std(axis=0, dtype=np.float64) + 1e-3)))
-    known = own.responses[np.isfinite(own.responses).all(axis=1)].astype(np.float64)
-    if len(known):
-        network.response_mean.copy_(torch.from_numpy(known.mean(axis=0)))
-        network.response_scale.copy_(torch.from_numpy(1 / (known.std(axis=0) + 1e-3)))
+    network.response.set_scale(own.responses)
 
 
 def _distinct(features: PotentialFeatures) -> tuple[PotentialFeatures, npt.NDArray[np.float32]]:

@@ -32,6 +32,7 @@ from .metrics import all_metrics
 from .model import UNITS, ElasticModel, Member, Normalizer, write_atomically
 from .network import CGCNN, Batch
 from .protocol import PROTOCOLS, Protocol
+from .response import withhold
 from .schedule import ema_decay, one_cycle
 from .splits import PARTS, Split
 
@@ -55,6 +56,9 @@ CHECKPOINT_FILE = 'checkpoint.safetensors'
 
 CITATION = 'T. Xie and J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018)'
 """Of the network, for the cards of all models."""
+
+OF_POTENTIALS = ('sevenn', 'phonopy', 'spglib')
+"""Packages that decide what a potential knows of a crystal."""
 
 CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written at the end of an epoch if the last one is older than this."""
@@ -108,6 +112,7 @@ def train(
     element_features: npt.NDArray[Any],
     *,
     seed: int,
+    features: PotentialFeatures | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     max_seconds: float | None = None,
@@ -138,7 +143,9 @@ def train(
     element_features : (119, f) array
         Kept in the model.
     seed : int
-        Of the initial weights and the order of the crystals.
+        Of the initial weights, the order of the crystals and which responses are withheld.
+    features : PotentialFeatures, optional
+        What a potential knows of the ``m`` crystals; needed if and only if the protocol has ``responses_withheld``.
     checkpoint : Path, optional
         Folder for the checkpoint.
     resume : bool
@@ -174,6 +181,8 @@ def train(
         If the loss is no longer finite.
     """
     columns, split = check_arguments(graphs, targets, split, protocol)
+    if protocol.needs_potential != (features is not None) or (features is not None and len(features) != len(graphs)):
+        raise ValueError("a protocol whose networks see responses, and no other, needs a potential's features")
     groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
     if start is not None:
         if groups != [tuple(columns)] or set(start.targets) != set(columns):
@@ -193,10 +202,11 @@ def train(
                 seed,
                 target_device,
                 start,
+                features,
             )
             for group in groups
         ]
-        mark = fingerprint(graphs, columns, split, protocol, element_features, seed, start=start)
+        mark = fingerprint(graphs, columns, split, protocol, element_features, seed, start=start, features=features)
         if resume and file is not None and file.exists():
             _read_checkpoint(file, mark, trainings)
         total = sum(training.n_batches for training in trainings)
@@ -236,12 +246,15 @@ class _Training:
         seed: int,
         device: torch.device,
         start: Member | None = None,
+        features: PotentialFeatures | None = None,
     ) -> None:
         self.targets = tuple(columns)
         self.protocol = protocol
         self.seed = seed
         self.device = device
         self.graphs = graphs
+        self.features = features
+        self.responses = None if features is None else features.responses
         self.values = np.stack([columns[name] for name in self.targets], axis=1)
         is_known = np.asarray(np.isfinite(self.values).any(axis=1))
         self.rows = {part: rows[is_known[rows]] for part, rows in split.items()}
@@ -253,9 +266,12 @@ class _Training:
             self.normalizer = Normalizer.of(self.values[self.rows['train']])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.network = CGCNN(protocol.architecture(len(self.targets)), element_features)
+                n_responses = 0 if features is None else features.responses.shape[1]
+                self.network = CGCNN(protocol.architecture(len(self.targets), n_responses), element_features)
             if self.network.arrangement is not None:
                 self.network.arrangement.set_scale(graphs.select(self.rows['train']))
+            if self.network.response is not None and features is not None:
+                self.network.response.set_scale(features.responses[self.rows['train']])
             self.network.to(device)
         else:
             self.normalizer = start.normalizer
@@ -295,6 +311,9 @@ class _Training:
         while self.epoch < self.protocol.epochs:
             # The order follows from the seed and the epoch alone, so a checkpoint needs no state of a generator.
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows['train'])
+            if self.features is not None and self.protocol.responses_withheld is not None:
+                drawn = [self.seed, self.epoch, 1]
+                self.responses = withhold(self.features.responses, self.protocol.responses_withheld, drawn)
             while self.batch < self.batches_per_epoch:
                 first = self.batch * self.protocol.batch_size
                 self._step(order[first : first + self.protocol.batch_size])
@@ -306,7 +325,8 @@ class _Training:
         """Return the weights that are kept, as a model without a card."""
         network = copy.deepcopy(self.network).cpu()
         network.load_state_dict(self.kept)
-        return ElasticModel([Member(network.eval(), self.targets, self.normalizer)], {})
+        potential = None if self.features is None else self.features.potential
+        return ElasticModel([Member(network.eval(), self.targets, self.normalizer, potential=potential)], {})
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return all that `load_state` needs, as plain values and tensors."""
@@ -350,7 +370,8 @@ class _Training:
 
     def _step(self, rows: npt.NDArray[np.int64]) -> None:
         """Learn from one batch."""
-        batch = Batch.from_graphs(self.graphs.select(rows), self.device)
+        responses = None if self.responses is None else self.responses[rows]
+        batch = Batch.from_graphs(self.graphs.select(rows), self.device, responses=responses)
         true = torch.from_numpy(self.standardised[rows]).to(self.device, torch.float32)
         is_known = torch.isfinite(true)
         rate, decay = self._rate_and_decay(self.n_batches_done)
@@ -437,7 +458,8 @@ class _Training:
 
     def _evaluate(self, model: ElasticModel, part: str) -> dict[str, dict[str, Any]]:
         """Return the metrics of every target in a part."""
-        predictions = predict_graphs([model], self.evaluated[part], device=str(self.device))
+        own = None if self.features is None else self.features.select(self.rows[part])
+        predictions = predict_graphs([model], self.evaluated[part], features=own, device=str(self.device))
         true = self.values[self.rows[part]]
         result = {}
         for column, name in enumerate(self.targets):
@@ -525,6 +547,7 @@ def fingerprint(
     seed: int,
     element_table: npt.NDArray[Any] | None = None,
     start: Member | None = None,
+    features: PotentialFeatures | None = None,
 ) -> str:
     """Return a checksum of all that decides the result of a training."""
     digest = hashlib.sha256(json.dumps([protocol.to_dict(), seed], sort_keys=True).encode())
@@ -535,6 +558,7 @@ def fingerprint(
         *split.items(),
         ('element_features', np.asarray(element_features)),
         *(() if element_table is None else [('element_table', np.asarray(element_table))]),
+        *(() if features is None else [(f'features of {features.potential}', features.responses)]),
         *(() if start is None else [(f'start {name}', tensor.numpy()) for name, tensor in start.tensors().items()]),
     ]:
         digest.update(f'{name} {array.dtype} {array.shape}'.encode())
@@ -615,9 +639,10 @@ def _result(
 ) -> TrainingResult:
     """Evaluate what was kept and write the card."""
     model = ElasticModel([member for training in trainings for member in training.model().members], {})
-    predictions, metrics = evaluate_parts(model, trainings[0].graphs, columns, split, device=str(device))
+    graphs, features = trainings[0].graphs, trainings[0].features
+    predictions, metrics = evaluate_parts(model, graphs, columns, split, device=str(device), features=features)
     history = [entry for training in trainings for entry in training.history]
-    calibration = _calibrate(model, trainings[0].graphs, columns, split, protocol, device)
+    calibration = _calibrate(model, graphs, columns, split, protocol, device, features)
     model.card = {
         'name': protocol.name,
         'citation': CITATION,
@@ -638,7 +663,7 @@ def _result(
                 'fingerprint': mark,
                 'device': device.type,
                 'threads': torch.get_num_threads(),
-                'versions': versions(),
+                'versions': versions(*(() if features is None else OF_POTENTIALS)),
             }
         ],
     }
@@ -652,6 +677,7 @@ def _calibrate(
     split: Split,
     protocol: Protocol,
     device: torch.device,
+    features: PotentialFeatures | None,
 ) -> str:
     """Calibrate the model where there are crystals that decided nothing; return on which, or why not."""
     if protocol.keep == 'best':
@@ -662,7 +688,7 @@ def _calibrate(
     if reason is None:
         threads = torch.get_num_threads()
         model.calibration = calibrate_networks(
-            model, graphs, columns, split['train'], held_out, device=str(device), threads=threads
+            model, graphs, columns, split['train'], held_out, device=str(device), threads=threads, features=features
         )
     return reason or 'on the validation part, which decided nothing'
 

@@ -98,10 +98,10 @@ def train(
     protocol = _protocol(protocol_name or 'paper')
     spec = check_split(DEFAULT_SPLIT if split_file is None else read_settings(split_file, 'split'))
     run.report |= {'protocol': protocol.to_dict(), 'split': spec, 'seed': seed}
-    if protocol.readout is not None:
+    if protocol.needs_potential:
         require_potential()
     result = read_crystals(run, crystals, source, parse_source_options(source_options))
-    if protocol.readout is not None:
+    if protocol.needs_potential:
         result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
@@ -173,7 +173,7 @@ def _train(
 
     threads = check_machine(run, device, folder)
     features = {}
-    if protocol.readout is not None:
+    if protocol.needs_potential:
         features = {'features': training_features(run, crystals, folder / FOLDER, run.report['machine']['device'])}
     with run.stage('train'), training_failures(run):
         return _trainer(protocol)(
@@ -324,9 +324,11 @@ def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     if protocol.folds is not None:
         from aiida_cgcnn_elastic.cgcnn.blend import remove_checkpoint
-        from aiida_cgcnn_elastic.runner.features import FOLDER
 
         remove_checkpoint(folder, protocol.folds)
+    if protocol.needs_potential:
+        from aiida_cgcnn_elastic.runner.features import FOLDER
+
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     remove_empty(folder)
 

@@ -1,0 +1,165 @@
+"""Networks that see how a crystal responds to strain."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aiida_cgcnn_elastic.baselines.boosting import Boosting
+from aiida_cgcnn_elastic.baselines.features import property_table
+from aiida_cgcnn_elastic.cgcnn.blend import train_blend
+from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
+from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
+from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe
+from aiida_cgcnn_elastic.cgcnn.response import withhold
+from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Interrupted, train
+from aiida_cgcnn_elastic.crystals.elements import more_element_properties
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
+
+SEEING = Protocol(
+    name='seeing',
+    atom_width=8,
+    hidden_width=8,
+    epochs=40,
+    batch_size=8,
+    joint_targets=True,
+    loss='l1',
+    learning_rate=1e-2,
+    keep='last',
+    responses_withheld=0.25,
+)
+
+
+@pytest.fixture(scope='module')
+def features(toy_graphs) -> PotentialFeatures:
+    rng = np.random.default_rng(0)
+    responses = rng.normal(1.0, 0.5, (len(toy_graphs), 2)).astype(np.float32)
+    values = rng.normal(size=(len(toy_graphs), 3)).astype(np.float16)
+    return PotentialFeatures('made-up', values, np.arange(len(toy_graphs) + 1), responses)
+
+
+@pytest.fixture(scope='module')
+def arguments(toy_graphs, element_features, features):
+    """A target that follows from the response and from nothing else."""
+    return {
+        'graphs': toy_graphs,
+        'targets': {'log10_k_vrh': features.responses[:, 0].astype(float)},
+        'split': {'train': np.arange(32), 'validation': np.arange(32, 40)},
+        'protocol': SEEING,
+        'element_features': element_features,
+        'features': features,
+        'seed': 0,
+        'device': 'cpu',
+    }
+
+
+@pytest.fixture(scope='module')
+def trained(arguments):
+    return train(**arguments)
+
+
+def without(features: PotentialFeatures, rows: list[int]) -> PotentialFeatures:
+    responses = features.responses.copy()
+    responses[rows] = np.nan
+    return dataclasses.replace(features, responses=responses)
+
+
+def test_what_only_the_response_tells_is_learned(trained, arguments):
+    blind = train(**{**arguments, 'features': None, 'protocol': dataclasses.replace(SEEING, responses_withheld=None)})
+    mae = {
+        name: result.metrics['log10_k_vrh']['validation']['mae'] for name, result in (('sees', trained), ('not', blind))
+    }
+    spread = arguments['targets']['log10_k_vrh'].std()
+    assert mae['sees'] < 0.5 * spread  # 0.8 of it is what guessing the mean costs
+    assert mae['not'] > 0.6 * spread
+
+
+def test_a_crystal_without_a_response_is_predicted_and_changes_no_other(trained, arguments, features):
+    graphs = arguments['graphs']
+    known, lost = (
+        predict_graphs([trained.model], graphs, features=given, device='cpu')['log10_k_vrh']
+        for given in (features, without(features, [3, 7]))
+    )
+    others = np.setdiff1d(np.arange(40), [3, 7])
+    assert np.array_equal(known[others], lost[others])
+    assert np.isfinite(lost).all()
+    assert (known[[3, 7]] != lost[[3, 7]]).all()
+
+
+def test_withheld_responses_are_as_many_as_asked_for_and_others_in_each_epoch():
+    responses = np.ones((4000, 2), dtype=np.float32)
+    first, second = (withhold(responses, 0.25, [0, epoch, 1]) for epoch in (0, 1))
+    assert np.isnan(first).all(axis=1).mean() == pytest.approx(0.25, abs=0.03)  # four standard deviations
+    assert np.isnan(first).any(axis=1).sum() == np.isnan(first).all(axis=1).sum()
+    both = (np.isnan(first[:, 0]) & np.isnan(second[:, 0])).mean()
+    assert both == pytest.approx(0.25**2, abs=0.02)
+    assert np.array_equal(withhold(responses, 0.0, [0, 0, 1]), responses)
+
+
+def test_a_stopped_training_continues_to_the_same_weights_with_the_same_responses_only(
+    trained, arguments, features, tmp_path
+):
+    asked = iter(range(10_000))
+    with pytest.raises(Interrupted):
+        train(**arguments, checkpoint=tmp_path, stop=lambda: next(asked) >= 54)  # within an epoch
+    other = dataclasses.replace(features, responses=features.responses + 1)
+    with pytest.raises(CheckpointError, match='other data'):
+        train(**{**arguments, 'features': other}, checkpoint=tmp_path, resume=True)
+    again = train(**arguments, checkpoint=tmp_path, resume=True)
+    one, two = (result.model.members[0].tensors() for result in (trained, again))
+    assert all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
+
+
+def test_a_model_is_all_in_its_files_and_asks_for_the_potential(trained, arguments, features, tmp_path):
+    trained.model.save(tmp_path)
+    loaded = ElasticModel.load(tmp_path)
+    assert loaded.potential == 'made-up'
+    graphs = arguments['graphs']
+    before, after = (
+        predict_graphs([model], graphs, features=features, device='cpu') for model in (trained.model, loaded)
+    )
+    assert np.array_equal(before['log10_k_vrh'], after['log10_k_vrh'])
+    with pytest.raises(ValueError, match='needs the features of the potential made-up, but got none'):
+        predict_graphs([loaded], graphs, device='cpu')
+    with pytest.raises(ValueError, match='features of 2 crystals do not fit 40'):
+        predict_graphs([loaded], graphs, features=features.select([0, 1]), device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'features': None}, "needs a potential's features"),
+        ({'protocol': dataclasses.replace(SEEING, responses_withheld=None)}, "needs a potential's features"),
+    ],
+)
+def test_features_are_given_if_and_only_if_they_are_seen(arguments, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize('second', ['readout', 'boosting'])
+def test_networks_of_blends_see_responses(arguments, features, second):
+    """The readout knows nothing but the made-up features, the boosting the toy crystals: the networks tell more."""
+    recipes = {
+        'readout': ReadoutRecipe(width=8, epochs=3, batch_size=8),
+        'boosting': Boosting(n_trees=15, learning_rate=0.3, max_depth=2),
+    }
+    protocol = dataclasses.replace(SEEING, folds=3, **{second: recipes[second]})
+    result = train_blend(
+        **{**arguments, 'protocol': protocol, 'element_table': property_table(more_element_properties())}
+    )
+    kinds = {'readout': ReadoutMember, 'boosting': BoostingMember}
+    assert [type(member) for member in result.model.members] == [Member] * 3 + [kinds[second]] * 3
+    assert all(member.potential == 'made-up' for member in result.model.members[:3])
+    errors = result.model.card['training'][0]['blend']['log10_k_vrh']['out_of_fold_mae']
+    assert errors['network'] < errors[second]
+    predicted = predict_graphs([result.model], arguments['graphs'], features=features, device='cpu')
+    assert np.isfinite(predicted['log10_k_vrh']).all()
+
+
+def test_an_impossible_fraction_is_refused():
+    with pytest.raises(ValueError, match='responses_withheld of the protocol is 1'):
+        Protocol.from_dict({'base': 'refined', 'responses_withheld': 1})
