@@ -210,7 +210,9 @@ def train_blend(
     n_held_out = {name: int(np.isfinite(values[rows]).sum()) for name, values in columns.items()}
     reason = why_not(n_held_out, 'out-of-fold')
     if reason is None:
-        model.calibration = calibrate_blend(model, graphs, columns, fold, out_of_fold, device=device, threads=threads)
+        model.calibration = calibrate_blend(
+            model, graphs, columns, fold, out_of_fold, device=device, threads=threads, features=features
+        )
     model.card = {
         'name': protocol.name,
         'citation': CITATION,

@@ -46,6 +46,7 @@ def calibrate_blend(
     *,
     device: str = 'auto',
     threads: int = 1,
+    features: PotentialFeatures | None = None,
 ) -> Calibration:
     """Return the calibration of a cross-fitted blend by its out-of-fold predictions.
 
@@ -61,6 +62,8 @@ def calibrate_blend(
         In which each crystal was held out, -1 where it was in no fold.
     out_of_fold : mapping
         ``{target: {'network' | 'boosting' or 'readout' | 'blend': (m,)}}``, as in `BlendResult`.
+    features : PotentialFeatures, optional
+        Of all crystals, for a model whose networks see responses.
 
     Raises
     ------
@@ -75,10 +78,11 @@ def calibrate_blend(
         raise ValueError(f'{len(networks)} networks among {n_members} members and {fold.max() + 1} folds are no blend')
     rows = np.flatnonzero(fold >= 0)
     graphs, fold = graphs.select(rows), fold[rows]
+    own = None if features is None else features.select(rows)
     novelty = np.empty(len(rows))
     kept = None
     for index, network in enumerate(networks):
-        latents = pooled_features(network, graphs, device=device, threads=threads)
+        latents = pooled_features(network, graphs, features=own, device=device, threads=threads)
         inside, outside = np.flatnonzero(fold != index), np.flatnonzero(fold == index)
         space = Space.of(latents[inside])
         novelty[outside], distances = _held_out_novelty(space, latents, graphs, inside, outside)
@@ -126,7 +130,8 @@ def calibrate_networks(
     rows = np.concatenate([train, held_out])
     graphs = graphs.select(rows)
     inside, outside = np.arange(len(train)), np.arange(len(train), len(rows))
-    latents = pooled_features(model.members[0], graphs, device=device, threads=threads)
+    of_all = None if features is None else features.select(rows)
+    latents = pooled_features(model.members[0], graphs, features=of_all, device=device, threads=threads)
     space = Space.of(latents[inside])
     novelty, distances = _held_out_novelty(space, latents, graphs, inside, outside)
     kept = _novelty(space, latents[inside], distances, graphs.select(inside))

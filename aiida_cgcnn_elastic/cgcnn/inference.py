@@ -135,30 +135,37 @@ def predict_graphs(
 
 
 def pooled_features(
-    member: AnyMember, graphs: CrystalGraphs, *, device: str = 'auto', threads: int | None = None
+    member: AnyMember,
+    graphs: CrystalGraphs,
+    *,
+    features: PotentialFeatures | None = None,
+    device: str = 'auto',
+    threads: int | None = None,
 ) -> np.ndarray:
     """Return what a network makes of ``m`` crystals before its hidden layers, (m, w) float32.
 
     Raises
     ------
     ValueError
-        If the member is no network.
+        If the member is no network, or needs features that are not given, or others.
     """
     if not isinstance(member, Member):
         raise ValueError('only networks have pooled features')
+    _check_features([member], features, len(graphs))
     target_device = choose_device(device)
     network = copy.deepcopy(member.network).to(target_device).eval()
-    features = [np.empty((0, network.architecture.atom_width), dtype=np.float32)]
+    pooled = [np.empty((0, network.architecture.atom_width), dtype=np.float32)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         with torch.inference_mode():
             for start, stop in graphs.batches(_default_batch_edges(target_device)):
-                batch = Batch.from_graphs(graphs.slice(start, stop), target_device)
-                features.append(network.pooled(batch).cpu().numpy())
+                responses = None if features is None else features.responses[start:stop]
+                batch = Batch.from_graphs(graphs.slice(start, stop), target_device, responses=responses)
+                pooled.append(network.pooled(batch).cpu().numpy())
     finally:
         torch.set_num_threads(before)
-    return np.concatenate(features)
+    return np.concatenate(pooled)
 
 
 def needs_orientation(models: Sequence[ElasticModel]) -> bool:

@@ -15,7 +15,7 @@ from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import N_NEIGHBORS, CrystalGraphs
 from .orientation import N_ORIENTATIONS
-from .response import ResponseEmbedding
+from .response import TO_ATOMS, TO_CRYSTAL, ResponseEmbedding
 
 __all__ = ['CGCNN', 'Architecture', 'Batch', 'GaussianExpansion']
 
@@ -42,7 +42,7 @@ class Architecture(Settings):
     orientation : bool
         Whether atoms start from how their neighbors are arranged too (see `orientation`), not from their element alone.
     n_responses : int
-        Numbers of a crystal's response to strain that join what is pooled of its atoms; 0 where the network has none.
+        Numbers of a crystal's response to strain that the network sees; 0 for none.
     """
 
     n_targets: int = 1
@@ -254,8 +254,8 @@ class CGCNN(nn.Module):
     """Crystal graph convolutional neural network with one output for every target.
 
     With ``orientation`` an atom's first features are the sum of what its element and the arrangement of its neighbors
-    give. With ``n_responses`` the crystal's response to strain is added before the first hidden layer's activation. All
-    else is the same.
+    give. With ``n_responses`` what the crystal's response to strain gives is added to them, and again before the first
+    hidden layer's activation. What follows is the same.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ class CGCNN(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], architecture.n_targets)
         n_responses = architecture.n_responses
-        self.response = ResponseEmbedding(n_responses, architecture.hidden_width) if n_responses else None
+        self.response = ResponseEmbedding(n_responses, width, architecture.hidden_width) if n_responses else None
 
     def forward(self, batch: Batch, edges: Tensor | None = None) -> Tensor:
         """Return (m, n_targets) standardised predictions.
@@ -304,19 +304,21 @@ class CGCNN(nn.Module):
         atoms = self.embedding(self.element_features).index_select(0, batch.atomic_numbers)
         if self.arrangement is not None:
             atoms = atoms + self.arrangement(batch.orientations)
+        if self.response is not None:
+            if batch.responses is None:
+                raise ValueError('the network needs the response of the crystals to strain')
+            atoms = atoms + self.response(batch.responses, TO_ATOMS).index_select(0, batch.crystals)
         for convolution in self.convolutions:
             atoms = convolution(atoms, edges, batch)
         pooled = torch.zeros((batch.n_crystals, atoms.shape[1]), dtype=atoms.dtype, device=atoms.device)
         return functional.softplus(pooled.index_add(0, batch.crystals, atoms * batch.crystal_weights[:, None]))
 
-    def head(self, features: Tensor, responses: Tensor | None = None) -> Tensor:
-        """Return (m, n_targets) standardised predictions from what `pooled` gave, and the (m, r) responses."""
+    def head(self, features: Tensor, responses: Tensor | None) -> Tensor:
+        """Return (m, n_targets) standardised predictions from what `pooled` gave and the same (m, r) responses."""
         first, *others = self.hidden
         features = first(features)
         if self.response is not None:
-            if responses is None:
-                raise ValueError('the network needs the response of the crystals to strain')
-            features = features + self.response(responses)
+            features = features + self.response(responses, TO_CRYSTAL)
         for layer in others:
             features = layer(functional.softplus(features))
         return self.output(functional.softplus(features))

@@ -1,8 +1,8 @@
 """A readout of elastic moduli from what universal potentials know of a crystal and its atoms.
 
-Each atom's features, which tell its whole surroundings already, go through the same two layers; the mean over the atoms
-and the crystal's response to strain go through one more. There is nothing about the crystal's geometry to learn, so a
-few thousand crystals are enough.
+Each atom's features, which tell its whole surroundings already, go through the same two layers, and the mean over the
+atoms goes through one more. The crystal's response to strain joins them at the first layer and at the last but one.
+There is nothing about the crystal's geometry to learn, so a few thousand crystals are enough.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.settings import Settings
 
-from .response import ResponseEmbedding, withhold
+from .response import TO_ATOMS, TO_CRYSTAL, ResponseEmbedding, withhold
 from .schedule import ema_decay, one_cycle
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
@@ -106,8 +106,8 @@ class Readout(nn.Module):
         self.first = nn.Linear(n_features, width)
         self.second = nn.Linear(width, width)
         self.hidden = nn.Linear(width, width)
-        self.response = ResponseEmbedding(n_responses, width)
         self.output = nn.Linear(width, n_targets)
+        self.response = ResponseEmbedding(n_responses, width, width)
 
     def forward(self, features: Tensor, crystals: Tensor, shares: Tensor, responses: Tensor) -> Tensor:
         """Return (m, t) targets of (a, f) features and (m, r) responses.
@@ -122,10 +122,11 @@ class Readout(nn.Module):
         responses : (m, r)
             Rows of NaN where they are not known.
         """
-        atoms = functional.silu(self.first(self._thinned((features - self.mean) * self.scale)))
+        given = self.response(responses, TO_ATOMS).index_select(0, crystals)
+        atoms = functional.silu(self.first(self._thinned((features - self.mean) * self.scale)) + given)
         atoms = functional.silu(self.second(self._thinned(atoms)))
         pooled = torch.zeros((len(responses), self.width)).index_add(0, crystals, atoms * shares[:, None])
-        hidden = self.hidden(self._thinned(pooled)) + self.response(responses)
+        hidden = self.hidden(self._thinned(pooled)) + self.response(responses, TO_CRYSTAL)
         return self.output(self._thinned(functional.silu(hidden)))
 
     def _thinned(self, values: Tensor) -> Tensor:

@@ -9,29 +9,37 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ['ResponseEmbedding', 'withhold']
+__all__ = ['TO_ATOMS', 'TO_CRYSTAL', 'ResponseEmbedding', 'withhold']
+
+TO_ATOMS, TO_CRYSTAL = 0, 1
+"""Where a response enters a network: at its first layer, that of the atoms, and at the first after the mean over them.
+The former lets it decide how atoms are seen, which gains more; see the documentation, "Accuracy"."""
 
 FARTHEST = 4.0
 """Standard deviations from the mean beyond which a response counts as that far: an unstable crystal's may be absurd."""
 
 
 class ResponseEmbedding(nn.Module):
-    """Features of a crystal from its response to strain: one layer without a bias, on standardised numbers.
+    """Features of a crystal from its response to strain: layers without a bias, on the same standardised numbers.
 
     Parameters
     ----------
-    n_responses, width : int
+    n_responses : int
+    atom_width, crystal_width : int
+        Features that are added to those of every atom, and to those of the crystal.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_responses: int, width: int) -> None:
+    def __init__(self, n_responses: int, atom_width: int, crystal_width: int) -> None:
         super().__init__()
         self.register_buffer('mean', torch.zeros(n_responses))
         self.register_buffer('scale', torch.ones(n_responses))
         # One input more says whether the responses are known.
-        self.layer = nn.Linear(n_responses + 1, width, bias=False)
+        self.layers = nn.ModuleList(
+            nn.Linear(n_responses + 1, width, bias=False) for width in (atom_width, crystal_width)
+        )
 
     def set_scale(self, responses: npt.NDArray[np.float32]) -> None:
         """Bring the (n, r) responses of some crystals, as far as they are known, to mean 0 and standard deviation 1."""
@@ -41,12 +49,12 @@ class ResponseEmbedding(nn.Module):
             # What does not vary among the crystals is left small: its last digits are noise.
             self.scale.copy_(torch.from_numpy(1 / (known.std(axis=0) + 1e-3)))
 
-    def forward(self, responses: Tensor) -> Tensor:
-        """Return (m, width) features of (m, r) responses, of which those that are not known are rows of NaN."""
+    def forward(self, responses: Tensor, place: int) -> Tensor:
+        """Return features of (m, r) responses for `TO_ATOMS` or `TO_CRYSTAL`; those not known are rows of NaN."""
         is_known = torch.isfinite(responses).all(dim=1, keepdim=True)
         standardised = ((responses - self.mean) * self.scale).clamp(-FARTHEST, FARTHEST)
         inputs = [torch.where(is_known, standardised, 0.0), is_known.to(standardised.dtype)]
-        return self.layer(torch.cat(inputs, dim=1))
+        return self.layers[place](torch.cat(inputs, dim=1))
 
 
 def withhold(responses: npt.NDArray[np.float32], fraction: float, seed: int | Sequence[int]) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
     from aiida_cgcnn_elastic.crystals import CrystalTable
+    from aiida_cgcnn_elastic.potentials import PotentialFeatures
 
     Columns = dict[str, dict[str, NDArray[np.float64]]]
 
@@ -46,27 +48,41 @@ def calibrate(
     """
     from aiida_cgcnn_elastic.cgcnn.calibrate import calibrate_blend
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation
+    from aiida_cgcnn_elastic.runner.features import FOLDER, reject_unknown, require_potential, training_features
     from aiida_cgcnn_elastic.runner.labels import labels, with_labels
     from aiida_cgcnn_elastic.runner.models import load_models
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
-    from aiida_cgcnn_elastic.runner.train import training_graphs
+    from aiida_cgcnn_elastic.runner.train import remove_empty, training_graphs
 
     try:
-        choose_device(device)
+        chosen = str(choose_device(device))
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
     (model,) = load_models(run, [model_name])
+    if model.potential is not None:
+        require_potential([model])
     result = read_crystals(run, crystals, source, parse_source_options(source_options))
+    if model.potential is not None:
+        result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
     fold, predictions = _read_out_of_fold(out_of_fold, labelled)
     graphs = training_graphs(run, labelled, model.members[0].n_neighbors, needs_orientation([model]))
     targets = {name: values for name, values in labels(labelled).items() if name in predictions}
+    made = output / 'checkpoint' / FOLDER
+    features = None if model.potential is None else training_features(run, labelled, made, chosen)
     with run.stage('calibrate'):
-        _require_own(model, graphs, fold, predictions, out_of_fold)
+        _require_own(model, graphs, features, fold, predictions, out_of_fold)
         try:
             model.calibration = calibrate_blend(
-                model, graphs, targets, fold, predictions, device=device, threads=run.options.threads or 1
+                model,
+                graphs,
+                targets,
+                fold,
+                predictions,
+                device=device,
+                threads=run.options.threads or 1,
+                features=features,
             )
         except ValueError as error:
             raise RunFailed(Status.MODEL_UNUSABLE, f'the model {model_name!r} cannot be calibrated: {error}') from error
@@ -75,11 +91,18 @@ def calibrate(
     ]
     with run.stage('write'):
         model.save(output)
+        shutil.rmtree(made, ignore_errors=True)
+        remove_empty(made.parent)
     run.report |= {'n_crystals': len(labelled), 'n_held_out': int((fold >= 0).sum())}
 
 
 def _require_own(
-    model: ElasticModel, graphs: CrystalGraphs, fold: NDArray[np.int64], predictions: Columns, path: Path
+    model: ElasticModel,
+    graphs: CrystalGraphs,
+    features: PotentialFeatures | None,
+    fold: NDArray[np.int64],
+    predictions: Columns,
+    path: Path,
 ) -> None:
     """Raise RunFailed unless the first network predicts for the first fold what is written there.
 
@@ -97,7 +120,8 @@ def _require_own(
 
     rows = np.flatnonzero(fold == 0)
     alone = ElasticModel([dataclasses.replace(model.members[0], weights=None)], {})
-    found = predict_graphs([alone], graphs.select(rows), device='cpu')
+    own = None if features is None else features.select(rows)
+    found = predict_graphs([alone], graphs.select(rows), features=own, device='cpu')
     for target, kinds in predictions.items():
         written = kinds.get('network', np.full(len(fold), np.nan))[rows]
         known = np.isfinite(written)

@@ -97,7 +97,15 @@ STATUSES: Mapping[str, frozenset[Status]] = {
             Status.POTENTIAL_MISSING,
         }
     ),
-    'calibrate': frozenset({*_ALWAYS_POSSIBLE, Status.MODEL_UNUSABLE, Status.TARGETS_MISSING, Status.SETTINGS_INVALID}),
+    'calibrate': frozenset(
+        {
+            *_ALWAYS_POSSIBLE,
+            Status.MODEL_UNUSABLE,
+            Status.TARGETS_MISSING,
+            Status.SETTINGS_INVALID,
+            Status.POTENTIAL_MISSING,
+        }
+    ),
     'import-checkpoint': frozenset(
         {Status.DONE, Status.UNEXPECTED, Status.USAGE, Status.MODEL_UNUSABLE, Status.OUT_OF_MEMORY}
     ),
