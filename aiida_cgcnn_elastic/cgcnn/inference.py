@@ -68,7 +68,7 @@ def predict(
         Worker processes that make graphs while this process predicts, worth their start from some thousand crystals on;
         1 does all in this process.
     features : PotentialFeatures, optional
-        What a potential knows of the crystals' atoms, for models that need it (see `ElasticModel.potential`).
+        What a potential knows of the crystals, for models that need it (see `ElasticModel.potential`).
     progress : callable
         Called with the numbers of crystals done and in all.
 
@@ -296,7 +296,8 @@ def _predict(
             for _, _, future in running:
                 future.cancel()
     for member, output in zip(members, outputs, strict=True):
-        if isinstance(member, ReadoutMember) and features is not None:
+        if isinstance(member, ReadoutMember):
+            assert features is not None
             output[:] = member.predict(features)
     restored = [
         member.normalizer.restore(output) if isinstance(member, Member) else output

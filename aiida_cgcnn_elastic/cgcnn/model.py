@@ -25,7 +25,7 @@ from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibration import Calibration
 from .network import CGCNN, Architecture
-from .readout import Readout
+from .readout import LAYERS_VERSION, Readout
 
 __all__ = [
     'CARD_FILE',
@@ -206,6 +206,7 @@ class ReadoutMember:
         """Return what the card says of it."""
         return {
             'kind': 'readout',
+            'version': LAYERS_VERSION,
             **({} if self.weights is None else {'weights': list(self.weights)}),
             'targets': list(self.targets),
             'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
@@ -463,6 +464,12 @@ def _build_boosting(
 def _build_readout(
     entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
 ) -> AnyMember:
+    # Cards were written without a version when there was one only.
+    if entry.get('version', 1) != LAYERS_VERSION:
+        raise ValueError(
+            f'its layers have version {entry.get("version", 1)}, this version of aiida-cgcnn-elastic has '
+            f'{LAYERS_VERSION}; install the one that it was trained with, or train again'
+        )
     targets = tuple(entry['targets'])
     network = Readout(entry['n_features'], entry['n_responses'], entry['width'], len(targets))
     network.load_state_dict(state)

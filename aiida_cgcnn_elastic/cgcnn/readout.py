@@ -29,6 +29,9 @@ from .schedule import ema_decay, one_cycle
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
 
+LAYERS_VERSION = 2
+"""Of the layers of a readout: one of another version cannot be built."""
+
 CRYSTALS_AT_ONCE = 512
 """Crystals that are evaluated together."""
 

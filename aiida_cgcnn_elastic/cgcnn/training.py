@@ -181,10 +181,13 @@ def train(
         If the loss is no longer finite.
     """
     columns, split = check_arguments(graphs, targets, split, protocol)
-    if protocol.needs_potential != (features is not None) or (features is not None and len(features) != len(graphs)):
-        raise ValueError("a protocol whose networks see responses, and no other, needs a potential's features")
+    sees = protocol.responses_withheld is not None
+    if sees != (features is not None) or (features is not None and len(features) != len(graphs)):
+        raise ValueError("a protocol whose networks see responses, and no other, needs a potential's features of all")
     groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
     if start is not None:
+        if start.potential != (None if features is None else features.potential):
+            raise ValueError(f'the network to start from needs the potential {start.potential}, and no other')
         if groups != [tuple(columns)] or set(start.targets) != set(columns):
             raise ValueError(f'the network to start from predicts {start.targets}, the training has {groups}')
         groups = [start.targets]
@@ -258,8 +261,10 @@ class _Training:
         self.values = np.stack([columns[name] for name in self.targets], axis=1)
         is_known = np.asarray(np.isfinite(self.values).any(axis=1))
         self.rows = {part: rows[is_known[rows]] for part, rows in split.items()}
-        self.evaluated = {
-            part: graphs.select(self.rows[part]) for part in ('validation', 'test') if len(self.rows[part])
+        evaluated = [part for part in ('validation', 'test') if len(self.rows[part])]
+        self.evaluated = {part: graphs.select(self.rows[part]) for part in evaluated}
+        self.evaluated_features = {
+            part: None if features is None else features.select(self.rows[part]) for part in evaluated
         }
         self.has_fixed_statistics = start is not None
         if start is None:
@@ -458,7 +463,7 @@ class _Training:
 
     def _evaluate(self, model: ElasticModel, part: str) -> dict[str, dict[str, Any]]:
         """Return the metrics of every target in a part."""
-        own = None if self.features is None else self.features.select(self.rows[part])
+        own = self.evaluated_features[part]
         predictions = predict_graphs([model], self.evaluated[part], features=own, device=str(self.device))
         true = self.values[self.rows[part]]
         result = {}

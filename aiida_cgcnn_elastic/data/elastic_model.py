@@ -82,7 +82,7 @@ class ElasticModelData(PackedData):
 
     @property
     def potential(self) -> str | None:
-        """Return the universal potential whose features of the atoms the model needs, None where it needs none."""
+        """Return the universal potential whose features the model needs, None where it needs none."""
         members = self.base.attributes.get('members')
         return next((member['potential'] for member in members if member.get('potential')), None)
 

@@ -46,31 +46,42 @@ def calibrate(
 
     Its predictions stay as they are.
     """
+    import numpy as np
+
     from aiida_cgcnn_elastic.cgcnn.calibrate import calibrate_blend
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation
-    from aiida_cgcnn_elastic.runner.features import FOLDER, reject_unknown, require_potential, training_features
+    from aiida_cgcnn_elastic.cgcnn.model import Member
+    from aiida_cgcnn_elastic.runner.features import reject_unknown, require_potential, training_features
     from aiida_cgcnn_elastic.runner.labels import labels, with_labels
     from aiida_cgcnn_elastic.runner.models import load_models
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
-    from aiida_cgcnn_elastic.runner.train import remove_empty, training_graphs
+    from aiida_cgcnn_elastic.runner.train import training_graphs
 
     try:
         chosen = str(choose_device(device))
     except ValueError as error:
         raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
     (model,) = load_models(run, [model_name])
-    if model.potential is not None:
+    # Readouts need features too, but nothing is asked of them here.
+    needs_features = any(isinstance(member, Member) and member.potential is not None for member in model.members)
+    if needs_features:
         require_potential([model])
     result = read_crystals(run, crystals, source, parse_source_options(source_options))
-    if model.potential is not None:
+    if needs_features:
         result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
+    run.report['n_crystals'] = len(labelled)
     fold, predictions = _read_out_of_fold(out_of_fold, labelled)
+    held_out = np.flatnonzero(fold >= 0)
+    labelled, fold = labelled.select(held_out), fold[held_out]
+    predictions = {
+        target: {kind: values[held_out] for kind, values in kinds.items()} for target, kinds in predictions.items()
+    }
     graphs = training_graphs(run, labelled, model.members[0].n_neighbors, needs_orientation([model]))
     targets = {name: values for name, values in labels(labelled).items() if name in predictions}
-    made = output / 'checkpoint' / FOLDER
-    features = None if model.potential is None else training_features(run, labelled, made, chosen)
+    made = output / 'calibration'
+    features = training_features(run, labelled, made, chosen) if needs_features else None
     with run.stage('calibrate'):
         _require_own(model, graphs, features, fold, predictions, out_of_fold)
         try:
@@ -91,9 +102,9 @@ def calibrate(
     ]
     with run.stage('write'):
         model.save(output)
-        shutil.rmtree(made, ignore_errors=True)
-        remove_empty(made.parent)
-    run.report |= {'n_crystals': len(labelled), 'n_held_out': int((fold >= 0).sum())}
+        if needs_features:
+            shutil.rmtree(made)
+    run.report['n_held_out'] = len(labelled)
 
 
 def _require_own(

@@ -1,4 +1,4 @@
-"""What a potential knows of the atoms: for models that need it, and saved piece by piece for a training."""
+"""What a potential knows of crystals: for models that need it, and saved piece by piece for a training."""
 
 from __future__ import annotations
 

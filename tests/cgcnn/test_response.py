@@ -128,6 +128,17 @@ def test_a_model_is_all_in_its_files_and_asks_for_the_potential(trained, argumen
         predict_graphs([loaded], graphs, features=features.select([0, 1]), device='cpu')
 
 
+def test_each_crystal_has_its_own_response_in_whatever_batch(trained, arguments, features):
+    graphs = arguments['graphs']
+    together = predict_graphs([trained.model], graphs, features=features, device='cpu')['log10_k_vrh']
+    for options in ({'batch_edges': 100}, {'batch_edges': 100, 'threads': 2}):
+        found = predict_graphs([trained.model], graphs, features=features, device='cpu', **options)['log10_k_vrh']
+        assert found == pytest.approx(together, abs=1e-5)
+    order = np.random.default_rng(0).permutation(40)
+    other = predict_graphs([trained.model], graphs.select(order), features=features.select(order), device='cpu')
+    assert other['log10_k_vrh'] == pytest.approx(together[order], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -138,6 +149,15 @@ def test_a_model_is_all_in_its_files_and_asks_for_the_potential(trained, argumen
 def test_features_are_given_if_and_only_if_they_are_seen(arguments, changes, message):
     with pytest.raises(ValueError, match=message):
         train(**{**arguments, **changes})
+
+
+def test_a_network_to_start_from_sees_the_same_potential(trained, arguments):
+    (start,) = trained.model.members
+    blind = {'features': None, 'protocol': dataclasses.replace(SEEING, responses_withheld=None)}
+    with pytest.raises(ValueError, match='to start from needs the potential made-up'):
+        train(**{**arguments, **blind}, start=start)
+    again = train(**{**arguments, 'protocol': dataclasses.replace(SEEING, epochs=1)}, start=start)
+    assert again.model.potential == 'made-up'
 
 
 @pytest.mark.parametrize('second', ['readout', 'boosting'])

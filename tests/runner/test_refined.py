@@ -22,6 +22,7 @@ from .conftest import EXECUTABLE
 REFINED = {
     **TINY_PROTOCOL,
     'keep': 'last',
+    'responses_withheld': 0.25,
     'folds': 2,
     'readout': {'width': 8, 'epochs': 3, 'batch_size': 16},
 }
@@ -74,8 +75,19 @@ def test_a_training_stopped_while_it_makes_features_continues_to_the_same_model(
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    min(features.glob('*.safetensors')).write_bytes(b'damaged')
     subprocess.run([*once, '--resume'], check=True, capture_output=True)
     assert (folder / 'model.safetensors').read_bytes() == (refined / 'model.safetensors').read_bytes()
+
+
+def test_calibrating_anew_changes_nothing(invoke: Callable, refined: Path, tmp_path: Path, crystals_file: Path) -> None:
+    """Its networks see responses, so their novelty needs them: they are made again, and leave nothing behind."""
+    arguments = ['--model', refined, '--out-of-fold', refined / 'out_of_fold.parquet', '--output', tmp_path / 'again']
+    done = invoke('calibrate', crystals_file, *arguments)
+    assert done.status == 0, done.output
+    assert sorted(path.name for path in (tmp_path / 'again').iterdir()) == ['model.json', 'model.safetensors']
+    for name in ('model.json', 'model.safetensors'):
+        assert (tmp_path / 'again' / name).read_bytes() == (refined / name).read_bytes()
 
 
 def test_crystals_that_the_potential_does_not_know_are_rejected_beside_good_ones(
