@@ -1,9 +1,9 @@
-"""What responses to strain are worth on large crystals, and what they cost there: by the readouts of `refined`.
+"""What responses to strain are worth on large crystals, and what they cost there: by the members of `refined`.
 
     python benchmarks/large_responses.py KVRH.json.gz GVRH.json.gz --folder FOLDER [--above 500] [--up-to 2000]
 
-Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the readout that
-was trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER keeps what is
+Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the network and the
+readout that were trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER keeps what is
 done, and the next run goes on from there. It needs the extra `refine`, and the files that `refined` was trained on.
 """
 
@@ -24,8 +24,10 @@ import torch
 
 from aiida_cgcnn_elastic import pretrained
 from aiida_cgcnn_elastic.cgcnn.blend import folds
+from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
+from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.metrics import mae
-from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals import CrystalTable, sources
 from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialFeatures
 from aiida_cgcnn_elastic.potentials.response import Distorted, elastic_response
@@ -66,14 +68,17 @@ def main() -> None:
         np.array([entry['response'] for entry in made]),
     )
     blind = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
-    readouts = [member for member in model.members if isinstance(member, ReadoutMember)]
-    fold = folds(len(table), len(readouts), training['seed'])[rows]
+    n_pairs = len(model.members) // 2
+    fold = folds(len(table), n_pairs, training['seed'])[rows]
+    graphs = build_graphs(*chosen.arrays(), n_neighbors=model.members[0].n_neighbors, orientation=True)
     found = {}
     for name, seen in (('without', blind), ('with', features)):
         found[name] = np.full((len(rows), len(TARGETS)), np.nan)
-        for number, readout in enumerate(readouts):
-            columns = [readout.targets.index(target) for target in TARGETS]
-            found[name][fold == number] = readout.predict(seen.select(np.flatnonzero(fold == number)))[:, columns]
+        for number in range(n_pairs):
+            own = np.flatnonzero(fold == number)
+            pair = ElasticModel([model.members[number], model.members[n_pairs + number]], {})
+            predicted = predict_graphs([pair], graphs.select(own), features=seen.select(own), device='cpu')
+            found[name][own] = np.stack([predicted[target] for target in TARGETS], axis=1)
     true = np.stack([chosen.column(name) for name in TARGETS], axis=1)
     seconds = np.array([entry['seconds'] for entry in made])
     print(
