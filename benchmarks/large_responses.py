@@ -3,8 +3,9 @@
     python benchmarks/large_responses.py KVRH.json.gz GVRH.json.gz --folder FOLDER [--above 500] [--up-to 2000]
 
 Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the network and the
-readout that were trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER keeps what is
-done, and the next run goes on from there. It needs the extra `refine`, and the files that `refined` was trained on.
+readout that were trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER
+keeps what is done, and the next run goes on from there. It needs the extra `refine`, and the files that `refined` was
+trained on.
 """
 
 from __future__ import annotations

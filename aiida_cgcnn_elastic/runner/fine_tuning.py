@@ -58,7 +58,7 @@ def fine_tune_model(
     if parent.potential is not None:
         raise RunFailed(
             Status.MODEL_UNUSABLE,
-            f'the model {parent_name!r} needs a potential, whose models cannot be fine-tuned; start from another, such as '
+            f'the model {parent_name!r} needs a potential, and cannot be fine-tuned; start from another, such as '
             'accurate or fast',
         )
     result = read_crystals(run, crystals, source, options)
