@@ -1,6 +1,6 @@
 """What responses to strain are worth on large crystals, and what they cost there: by the members of `refined`.
 
-    python benchmarks/large_responses.py KVRH.json.gz GVRH.json.gz --folder FOLDER [--above 500] [--up-to 2000]
+    python benchmarks/large_responses.py GVRH.json.gz KVRH.json.gz --folder FOLDER [--above 500] [--up-to 2000]
 
 Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the network and the
 readout that were trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER
