@@ -126,7 +126,8 @@ def test_a_crystal_without_a_symmetry_has_no_response_and_spoils_no_other():
     overlap = Atoms('Mg2O', cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0], [2.5e-6, 0, 0], [0.5] * 3], pbc=True)
     found = responses(overlap, ZINC_OXIDE)
     assert np.isnan(found[0]).all()
-    assert np.array_equal(found[1], responses(ZINC_OXIDE)[0])
+    # Torch shares sums out among threads here, which round as it happens.
+    assert found[1] == pytest.approx(responses(ZINC_OXIDE)[0], abs=1e-4)
 
 
 def test_a_squeezed_crystal_is_under_compression_and_a_stretched_one_under_tension():
