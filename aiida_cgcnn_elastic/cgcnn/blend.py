@@ -160,6 +160,7 @@ def train_blend(
     mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table, features=features)
     # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
     single = dataclasses.replace(protocol, name='network', folds=None, boosting=None, readout=None)
+    shown = features if single.needs_potential else None
     kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
     statistics = None
     if protocol.boosting is not None:
@@ -171,7 +172,6 @@ def train_blend(
     out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*kinds, 'blend')} for name in columns}
     for index in range(protocol.folds):
         inside, outside = rows[fold[rows] != index], rows[fold[rows] == index]
-        shown = features if single.needs_potential else None
         trained = run.network(index, graphs, columns, inside, single, element_features, shown, seed + index)
         history += [{'fold': index, **entry} for entry in trained.history]
         second: AnyMember

@@ -20,14 +20,15 @@ over the atoms that it stands for.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
+
+from aiida_cgcnn_elastic.workers import worker_pool
 
 from .orientation import N_ORIENTATIONS, orientations
 
@@ -302,9 +303,8 @@ def iter_graphs(
         for item in arguments():
             yield _build_chunk(*item)
         return
-    # The C routine holds the interpreter's lock, so threads do not help. Workers are spawned, not forked: a fork of a
-    # process in which torch's threads run can hang.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn')) as pool:
+    # The C routine holds the interpreter's lock, so threads do not help.
+    with worker_pool(processes) as pool:
         running: deque[Future[CrystalGraphs]] = deque()
         try:
             for item in arguments():

@@ -285,6 +285,9 @@ class ElasticModel:
     def save(self, directory: Path | str) -> None:
         """Write ``model.safetensors`` and ``model.json``. The same model gives the same bytes.
 
+        What several members have alike, such as the features of the elements, is written once; the card says of the
+        others, under ``shared``, which member has it.
+
         Raises
         ------
         ValueError
@@ -292,11 +295,7 @@ class ElasticModel:
         """
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            f'members.{index}.{name}': tensor
-            for index, member in enumerate(self.members)
-            for name, tensor in member.tensors().items()
-        }
+        tensors, members = _without_repetitions(self.members)
         calibration = {}
         if self.calibration is not None:
             tensors |= {f'{CALIBRATION}.{name}': tensor for name, tensor in self.calibration.tensors().items()}
@@ -310,7 +309,7 @@ class ElasticModel:
             'targets': list(self.targets),
             'units': {target: UNITS[target] for target in self.targets},
             'weights_sha256': hashlib.sha256(weights).hexdigest(),
-            'members': [member.describe() for member in self.members],
+            'members': members,
         }
         try:
             text = json.dumps(card, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -348,6 +347,24 @@ class ElasticModel:
             raise ModelError(f'{weights_file} holds tensors of no member: {extra[:3]}')
         own = ('format', 'format_version', 'targets', 'units', 'weights_sha256', 'members', CALIBRATION)
         return cls(members, {key: value for key, value in card.items() if key not in own}, calibration)
+
+
+def _without_repetitions(members: Sequence[AnyMember]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return the tensors of all members, those that are alike once, and what the card says of each member."""
+    tensors: dict[str, Tensor] = {}
+    described = []
+    first_with: dict[tuple[str, torch.dtype, torch.Size, bytes], int] = {}
+    for index, member in enumerate(members):
+        shared = {}
+        for name, tensor in member.tensors().items():
+            content = (name, tensor.dtype, tensor.shape, tensor.numpy().tobytes())
+            first = first_with.setdefault(content, index)
+            if first == index:
+                tensors[f'members.{index}.{name}'] = tensor
+            else:
+                shared[name] = first
+        described.append({**member.describe(), **({'shared': shared} if shared else {})})
+    return tensors, described
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -398,6 +415,7 @@ def _build_member(entry: Mapping[str, Any], index: int, tensors: Mapping[str, Te
         kind = entry.get('kind', 'network')
         if kind not in build:
             raise ModelError(f'member {index} of the model in {folder} is of the unknown kind {kind!r}')
+        state |= {name: tensors[f'members.{first}.{name}'] for name, first in dict(entry.get('shared', {})).items()}
         weights = None if entry.get('weights') is None else tuple(entry['weights'])
         member = build[kind](entry, state, weights)
     except ModelError:

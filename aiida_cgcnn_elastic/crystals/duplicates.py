@@ -12,12 +12,11 @@ nothing can be matched, comes from the same search as the number.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import pyarrow as pa
 
 from aiida_cgcnn_elastic.crystals.composition import SYMBOLS
 from aiida_cgcnn_elastic.crystals.table import CrystalArrays, CrystalTable
+from aiida_cgcnn_elastic.workers import worker_pool
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -202,8 +202,7 @@ def _compared(
         for job in jobs:
             yield compare_piece(*job)
         return
-    # Spawned, not forked: the caller may have threads (of Arrow, of torch) whose locks a fork would copy.
-    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'))
+    executor = worker_pool(workers)
     try:
         waiting: deque[Future[npt.NDArray[np.int64]]] = deque()
         for job in jobs:

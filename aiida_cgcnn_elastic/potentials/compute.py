@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,8 @@ from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
+
+from aiida_cgcnn_elastic.workers import worker_pool
 
 from . import response
 from .features import PotentialFeatures
@@ -102,7 +103,7 @@ class FeatureMaker:
         ValueError
             If a crystal has an element that a potential does not know.
         """
-        return self._begun(lattices, atomic_numbers, frac_coords, offsets)()
+        return self._begun((lattices, atomic_numbers, frac_coords, offsets))()
 
     def each(self, pieces: Iterable[Piece]) -> Iterator[PotentialFeatures]:
         """Yield the features of one piece after the other, each as it is called with.
@@ -111,20 +112,15 @@ class FeatureMaker:
         """
         begun: deque[Callable[[], PotentialFeatures]] = deque()
         for piece in pieces:
-            begun.append(self._begun(*piece))
+            begun.append(self._begun(piece))
             if len(begun) > 1:
                 yield begun.popleft()()
         while begun:
             yield begun.popleft()()
 
-    def _begun(
-        self,
-        lattices: npt.NDArray[np.float64],
-        atomic_numbers: npt.NDArray[np.uint8],
-        frac_coords: npt.NDArray[np.float64],
-        offsets: npt.NDArray[np.int64],
-    ) -> Callable[[], PotentialFeatures]:
+    def _begun(self, piece: Piece) -> Callable[[], PotentialFeatures]:
         """Let the processes begin with some crystals, if there are several, and return what ends the work."""
+        lattices, atomic_numbers, frac_coords, offsets = piece
         parts = []
         for start, stop in groups(offsets):
             atoms = slice(offsets[start], offsets[stop])
@@ -161,9 +157,7 @@ class FeatureMaker:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Spawned, not forked: a fork of a process in which torch's threads run can hang.
-            context = multiprocessing.get_context('spawn')
-            self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_use_one_thread)
+            self._pool = worker_pool(self._processes, _use_one_thread)
         return self._pool
 
 

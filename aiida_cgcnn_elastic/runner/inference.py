@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from aiida_cgcnn_elastic.runner.files import sha256_of_json
 from aiida_cgcnn_elastic.runner.parts import Parts
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.workers import worker_pool
 
 if TYPE_CHECKING:
     from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
@@ -159,8 +159,7 @@ def _graphs(
                 graphs = build_graphs(*chunk.arrays(), **kind)
             yield graphs
         return
-    # Spawned, not forked: a fork of a process in which torch's threads run can hang.
-    pool = ProcessPoolExecutor(run.threads, mp_context=multiprocessing.get_context('spawn'))
+    pool = worker_pool(run.threads)
     running: deque[Future[CrystalGraphs]] = deque()
     try:
         for start, stop in chunks:

@@ -50,6 +50,20 @@ def test_saving_again_gives_the_same_bytes(folder, tmp_path_factory):
     assert sorted(path.name for path in again.iterdir()) == ['model.json', 'model.safetensors']
 
 
+def test_what_members_have_alike_is_written_once(element_features, toy_graphs, tmp_path):
+    pair = ElasticModel.join([make_model(element_features, 0), make_model(element_features, 1)])
+    pair.save(tmp_path)
+    names = [name for name in load_file(tmp_path / 'model.safetensors') if name.endswith('element_features')]
+    assert names == ['members.0.element_features']
+    found, expected = (predict_graphs([m], toy_graphs)['log10_k_vrh'] for m in (ElasticModel.load(tmp_path), pair))
+    assert np.array_equal(found, expected)
+    card = json.loads((tmp_path / 'model.json').read_text())
+    card['members'][1]['shared']['element_features'] = 7
+    edit_card(tmp_path, members=card['members'])
+    with pytest.raises(ModelError, match=r'member 1 .* lacks .*members\.7\.element_features'):
+        ElasticModel.load(tmp_path)
+
+
 def test_joined_models_keep_every_member_and_record(element_features, toy_graphs):
     k = make_model(element_features, 0)
     g = make_model(element_features, 1, ('log10_g_vrh',))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.baselines.features import property_table
 from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
-from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ModelError, ReadoutMember
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
 from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe
 from aiida_cgcnn_elastic.cgcnn.response import withhold
@@ -137,6 +138,15 @@ def test_each_crystal_has_its_own_response_in_whatever_batch(trained, arguments,
     order = np.random.default_rng(0).permutation(40)
     other = predict_graphs([trained.model], graphs.select(order), features=features.select(order), device='cpu')
     assert other['log10_k_vrh'] == pytest.approx(together[order], abs=1e-5)
+
+
+def test_a_card_that_lost_its_potential_is_refused(trained, tmp_path):
+    trained.model.save(tmp_path)
+    card = json.loads((tmp_path / 'model.json').read_text())
+    del card['members'][0]['potential']
+    (tmp_path / 'model.json').write_text(json.dumps(card))
+    with pytest.raises(ModelError, match='a potential, None, for 2 responses'):
+        ElasticModel.load(tmp_path)
 
 
 @pytest.mark.parametrize(

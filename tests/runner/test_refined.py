@@ -62,8 +62,9 @@ def test_a_training_leaves_a_model_and_no_features(refined: Path) -> None:
     assert ElasticModel.load(refined).potential == '7net-0+7net-l3i5+response:7net-0'
 
 
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
 def test_a_training_stopped_while_it_makes_features_continues_to_the_same_model(
-    refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
+    how: signal.Signals, refined: Path, tmp_path: Path, crystals_file: Path, protocol: Path, split: Path
 ) -> None:
     folder = tmp_path / 'model'
     once = command(crystals_file, protocol, split, folder)
@@ -73,8 +74,11 @@ def test_a_training_stopped_while_it_makes_features_continues_to_the_same_model(
     while not list(features.glob('*.safetensors')) and process.poll() is None:
         assert time.monotonic() < end, 'no features were made'
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, how)
+    _, said = process.communicate()
+    if how == signal.SIGTERM:
+        assert process.returncode == 20, said
+        assert b'crystals are saved; continue with --resume' in said
     min(features.glob('*.safetensors')).write_bytes(b'damaged')
     subprocess.run([*once, '--resume'], check=True, capture_output=True)
     assert (folder / 'model.safetensors').read_bytes() == (refined / 'model.safetensors').read_bytes()
@@ -125,7 +129,17 @@ def test_without_the_potential_the_extra_to_install_is_named(
     (hidden / '__init__.py').write_text("raise ImportError('hidden by this test')")
     environment = {**os.environ, 'PYTHONPATH': str(hidden.parent)}
     predict = [str(EXECUTABLE), 'predict', str(crystals_file), '--model', str(refined), '--output', str(tmp_path / 'p')]
-    for arguments in (predict, command(crystals_file, protocol, split, tmp_path / 'm')):
+    calibrate = [
+        str(EXECUTABLE),
+        'calibrate',
+        str(crystals_file),
+        '--model',
+        str(refined),
+        '--output',
+        str(tmp_path / 'c'),
+    ]
+    calibrate += ['--out-of-fold', str(refined / 'out_of_fold.parquet')]
+    for arguments in (predict, calibrate, command(crystals_file, protocol, split, tmp_path / 'm')):
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 15, done.stderr
         assert "pip install -c constraints.txt -e '.[refine]'" in done.stderr

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
 from aiida_cgcnn_elastic.crystals.sources.base import Batch, SourceError, usable_batch
 from aiida_cgcnn_elastic.crystals.sources.members import Member, MemberError, read_members
 from aiida_cgcnn_elastic.crystals.table import CrystalTable
+from aiida_cgcnn_elastic.workers import worker_pool
 
 FILES_AT_ONCE = 512
 """Files that make one batch, and one piece of work for a process."""
@@ -85,10 +85,7 @@ def parse_pieces(pieces: Iterable[Sequence[Job]], n_jobs: int, processes: int | 
     if workers < 2 or n_jobs < FILES_WORTH_A_POOL:
         yield from map(parse_piece, pieces)
         return
-    # Spawned, not forked: the caller may have threads (of Arrow, of torch) whose locks a fork would copy.
-    executor = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context('spawn'), initializer=_collect_garbage_seldom
-    )
+    executor = worker_pool(workers, _collect_garbage_seldom)
     try:
         waiting: deque[Future[tuple[bytes, list[Rejection]]]] = deque()
         for piece in pieces:
