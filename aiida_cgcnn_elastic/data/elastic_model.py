@@ -123,7 +123,7 @@ class ElasticModelData(PackedData):
         weights = self.read_bytes(self.FILE_WEIGHTS)
         if card['weights_sha256'] != hashlib.sha256(weights).hexdigest():
             raise ValueError(f'`{self.FILE_WEIGHTS}` is not the file that `{self.FILE_CARD}` describes')
-        _check_members(_tensor_names(weights), len(card['members']))
+        _check_members(_tensor_names(weights), card['members'])
         canonical = json.dumps(card, sort_keys=True, separators=(',', ':'))
         return {
             'name': card.get('name') or 'unnamed',
@@ -155,9 +155,14 @@ def _tensor_names(weights: bytes) -> list[str]:
     return list(ends)
 
 
-def _check_members(names: list[str], n_members: int) -> None:
-    """Raise unless the weights are those of as many members as the card has."""
+def _check_members(names: list[str], members: list[dict[str, Any]]) -> None:
+    """Raise unless the weights are those of the members in the card, of which some have what others have."""
     found = {name.split('.')[1] for name in names if name.startswith('members.') and name.count('.') >= 2}
-    expected = {str(index) for index in range(n_members)}
+    for index, member in enumerate(members):
+        for name, owner in member.get('shared', {}).items():
+            if f'members.{owner}.{name}' not in names:
+                raise ValueError(f'the card says that member {owner} has the {name} of member {index}, but it has none')
+            found.add(str(index))
+    expected = {str(index) for index in range(len(members))}
     if found != expected or not all(name.startswith(('members.', 'calibration.')) for name in names):
         raise ValueError(f'the weights are of the members {sorted(found)}, but the card describes {sorted(expected)}')

@@ -57,6 +57,10 @@ def test_what_members_have_alike_is_written_once(element_features, toy_graphs, t
     assert names == ['members.0.element_features']
     found, expected = (predict_graphs([m], toy_graphs)['log10_k_vrh'] for m in (ElasticModel.load(tmp_path), pair))
     assert np.array_equal(found, expected)
+    alike = ElasticModel.join([make_model(element_features, 0), make_model(element_features, 0)])
+    alike.save(tmp_path / 'alike')
+    found = predict_graphs([ElasticModel.load(tmp_path / 'alike')], toy_graphs)['log10_k_vrh']
+    assert np.array_equal(found, predict_graphs([alike], toy_graphs)['log10_k_vrh'])
     card = json.loads((tmp_path / 'model.json').read_text())
     card['members'][1]['shared']['element_features'] = 7
     edit_card(tmp_path, members=card['members'])

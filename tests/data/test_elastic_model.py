@@ -67,6 +67,11 @@ def test_what_is_no_model_is_refused(files):
         ElasticModelData.from_bytes(weights, json.dumps(changed).encode())
 
     of(weights)
+    # A member may have all that it has from another.
+    alike = {**values['members'][0], 'shared': {'output.bias': 0}}
+    of(weights, members=[*values['members'], alike])
+    with pytest.raises(ValueError, match=r'member 0 has the output\.blas of member 2, but it has none'):
+        of(weights, members=[*values['members'], {**alike, 'shared': {'output.blas': 0}}])
     with pytest.raises(ValueError, match='not JSON'):
         ElasticModelData.from_bytes(weights, b'\x80pickle')
     with pytest.raises(ValueError, match='"format"'):
