@@ -15,7 +15,7 @@ from aiida_cgcnn_elastic.workers import worker_pool
 
 from . import response
 from .features import PotentialFeatures
-from .response import N_RESPONSES, elastic_response
+from .response import N_RESPONSES, elastic_response, elastic_responses
 from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
 
 __all__ = ['HOW_MADE', 'POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
@@ -122,7 +122,7 @@ class FeatureMaker:
         """Let the processes begin with some crystals, if there are several, and return what ends the work."""
         lattices, atomic_numbers, frac_coords, offsets = piece
         parts = []
-        for start, stop in groups(offsets):
+        for start, stop in groups(offsets, self._device):
             atoms = slice(offsets[start], offsets[stop])
             own = offsets[start : stop + 1] - offsets[start]
             parts.append((lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own))
@@ -144,14 +144,16 @@ class FeatureMaker:
 
         if min(self._processes, len(cells)) > 1:
             pool = self._started()
-            running = [pool.submit(elastic_response, *cell, device=self._device) for cell in cells]
-            reading = [pool.submit(atom_features, *part, device=self._device) for part in parts]
+            running = [pool.submit(elastic_response, *cell) for cell in cells]
+            reading = [pool.submit(atom_features, *part) for part in parts]
             return lambda: joined([one.result() for one in reading], [one.result() for one in running])
 
         def alone() -> PotentialFeatures:
             with _one_thread():
                 values = [atom_features(*part, device=self._device) for part in parts]
-                return joined(values, [elastic_response(*cell, device=self._device) for cell in cells])
+                if self._device == 'cpu':  # as the processes of the pool do, to the last digit
+                    return joined(values, [elastic_response(*cell) for cell in cells])
+                return joined(values, list(elastic_responses(cells, device=self._device)))
 
         return alone
 

@@ -1,10 +1,11 @@
 """How a crystal responds to strain, as a universal potential has it: its elastic tensor, with the atoms free to move.
 
-The forces on a crystal's atoms and its stress are evaluated for the crystal as it is, under six small strains, and with
-atoms displaced one after the other, of those that symmetry makes alike one only (phonopy; Togo, J. Phys. Soc. Jpn. 92,
-012001 (2023)). Differences give the tensor with the atoms held at their places in the strained cell, C0, the force
-constants Phi, and the forces that strain brings about, Lambda. Atoms that are free to move give way (Born and Huang,
-Dynamical Theory of Crystal Lattices, 1954; Wu, Vanderbilt and Hamann, Phys. Rev. B 72, 035105 (2005)):
+The forces on a crystal's atoms and its stress are evaluated for the crystal as it is, under small strains, and with
+atoms displaced one after the other. Of strains and displacements that symmetry makes alike one is enough: the others'
+stress and forces are its own, turned (for displacements phonopy does so; Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+Differences give the tensor with the atoms held at their places in the strained cell, C0, the force constants Phi, and
+the forces that strain brings about, Lambda. Atoms that are free to move give way (Born and Huang, Dynamical Theory of
+Crystal Lattices, 1954; Wu, Vanderbilt and Hamann, Phys. Rev. B 72, 035105 (2005)):
 
     C = C0 - Lambda^T Phi^-1 Lambda / V
 
@@ -25,16 +26,17 @@ from .sevennet import GPA, forces_and_stresses
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'Distorted', 'elastic_response']
+__all__ = ['MOST_EVALUATED', 'N_RESPONSES', 'RESPONSES', 'Distorted', 'elastic_response', 'elastic_responses']
 
-POTENTIAL = '7net-0'
-"""Of those that features are taken from, the faster one."""
+POTENTIAL = '7net-l3i5'
+"""Of those that features are taken from, the slower one, by a factor of 2.6: its shear moduli are a third nearer to
+those of density functional theory."""
 
 MOST_EVALUATED = 2000
-"""Atoms, over all distorted copies of a crystal, that are evaluated at most: up to half a minute on one core."""
+"""Atoms, over all distorted copies of a crystal, that are evaluated at most: one or two minutes on one core."""
 
-STRAIN = 0.004
-"""Small enough for differences of one side to be off by a few per cent only, large enough for single precision."""
+STRAIN = 0.002
+"""Small enough for differences of one side to be off by one per cent only, large enough for single precision."""
 
 DISPLACEMENT = 0.01
 """Angstrom."""
@@ -55,6 +57,19 @@ LEAST = 1.0
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _AS_MATRIX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 _MANDEL = np.array([1.0, 1.0, 1.0, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
+
+XX, YY, ZZ, YZ, XZ, XY = range(6)
+
+_STRAINS = (
+    (195, ((XX, YZ),)),  # cubic
+    (75, ((XX,), (ZZ, YZ, XY))),  # tetragonal, trigonal, hexagonal: about z
+    (16, ((XX, YZ), (YY, XZ), (ZZ, XY))),  # orthorhombic
+    (3, ((XX, XY), (YY, YZ), (ZZ,), (XZ,))),  # monoclinic: about y
+    (1, ((XX,), (YY,), (ZZ,), (YZ,), (XZ,), (XY,))),
+)
+"""From which space group on which strains, each of some components at once, along the axes of the standard setting, are
+enough for all others to be sums of their images under symmetry: as many as the strains have symmetric parts of one
+kind at most."""
 
 _OF_A_TENSOR = ('k_voigt', 'k_reuss', 'g_voigt', 'g_reuss', *(f'eigenvalue_{number}' for number in range(1, 7)))
 
@@ -105,29 +120,65 @@ def elastic_response(
     ValueError
         If the crystal has an element that the potential does not know.
     """
+    cells = [(lattice, atomic_numbers, frac_coords)]
+    return elastic_responses(cells, device=device, most_evaluated=most_evaluated)[0]
+
+
+def elastic_responses(
+    cells: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64]]],
+    *,
+    device: str = 'cpu',
+    most_evaluated: int = MOST_EVALUATED,
+) -> npt.NDArray[np.float32]:
+    """Return the (m, `N_RESPONSES`) responses of crystals evaluated together, each as `elastic_response` has it."""
+    found = np.full((len(cells), N_RESPONSES), np.nan, dtype=np.float32)
+    evaluated = {}
+    for row, cell in enumerate(cells):
+        distorted = _distorted(*cell)
+        if distorted is not None and distorted.n_evaluated <= most_evaluated:
+            evaluated[row] = distorted
+    copies = [copy for distorted in evaluated.values() for copy in distorted.copies]
+    forces, stresses = forces_and_stresses(POTENTIAL, copies, device)
+    first = 0
+    for row, distorted in evaluated.items():
+        own = slice(first, first + len(distorted.copies))
+        if all(np.isfinite(values).all() for values in (*forces[own], stresses[own])):
+            found[row] = _responses(distorted, forces[own], stresses[own])
+        first = own.stop
+    return found
+
+
+def _distorted(
+    lattice: npt.NDArray[np.float64], atomic_numbers: npt.NDArray[np.uint8], frac_coords: npt.NDArray[np.float64]
+) -> Distorted | None:
+    """Return the copies of a crystal, None for atoms on top of each other, for one: the others must not suffer."""
     import spglib
 
-    unknown = np.full(N_RESPONSES, np.nan, dtype=np.float32)
     try:
-        distorted = Distorted.of(lattice, atomic_numbers, frac_coords)
-    except (spglib.SpglibError, RuntimeError):  # atoms on top of each other, for one: the others must not suffer for it
-        return unknown
-    if distorted.n_evaluated <= most_evaluated:
-        forces, stresses = forces_and_stresses(POTENTIAL, distorted.copies, device)
-        if all(np.isfinite(values).all() for values in (*forces, stresses)):
-            return _responses(distorted, forces, stresses).astype(np.float32)
-    return unknown
+        return Distorted.of(lattice, atomic_numbers, frac_coords)
+    except (spglib.SpglibError, RuntimeError):
+        return None
 
 
 @dataclass(frozen=True)
 class Distorted:
-    """A crystal's primitive cell, the same under six strains, and the same with an atom displaced.
+    """A crystal's primitive cell, the same under some strains, and the same with an atom displaced.
 
-    ``phonopy`` knows the displacements and makes force constants of the forces.
+    Attributes
+    ----------
+    crystal : Atoms
+    turns : (o, 3, 3)
+        The rotations of its symmetry operations, of vectors in Angstrom.
+    strains : (k, 3, 3)
+        Not more than it takes for their images under symmetry to make up all strains.
+    displaced : list of Atoms
+    phonopy : Phonopy
+        Knows the symmetry and the displacements, and makes force constants of the forces.
     """
 
     crystal: Atoms
-    strained: list[Atoms]
+    turns: npt.NDArray[np.float64]
+    strains: npt.NDArray[np.float64]
     displaced: list[Atoms]
     phonopy: Any
 
@@ -138,21 +189,19 @@ class Distorted:
         atomic_numbers: npt.NDArray[np.uint8],
         frac_coords: npt.NDArray[np.float64],
     ) -> Distorted:
-        """Return the copies of a crystal, described as for `elastic_response`."""
+        """Return the copies of a crystal, described as for `elastic_response`.
+
+        Raises
+        ------
+        RuntimeError, SpglibError
+            If its symmetry is not found, or makes no sense.
+        """
         from ase import Atoms
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
 
         lattice, frac_coords, numbers = _primitive(lattice, frac_coords, atomic_numbers)
         crystal = Atoms(numbers, cell=lattice, scaled_positions=frac_coords, pbc=True)
-        strained = []
-        for first, second in _PAIRS:
-            strain = np.zeros((3, 3))
-            strain[first, second] += STRAIN / 2
-            strain[second, first] += STRAIN / 2
-            copy = crystal.copy()
-            copy.set_cell(lattice @ (np.eye(3) + strain), scale_atoms=True)
-            strained.append(copy)
         # Masses play no part, and phonopy knows none for some heavy elements.
         cell = PhonopyAtoms(numbers=numbers, cell=lattice, scaled_positions=frac_coords, masses=np.ones(len(numbers)))
         phonopy = Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3), symprec=SYMMETRY_TOLERANCE)
@@ -161,7 +210,28 @@ class Distorted:
             Atoms(numbers, cell=lattice, positions=copy.positions, pbc=True)
             for copy in phonopy.supercells_with_displacements or []
         ]
-        return cls(crystal, strained, displaced, phonopy)
+        symmetry = phonopy.symmetry
+        turns = np.stack(
+            [lattice.T @ turn @ np.linalg.inv(lattice.T) for turn in symmetry.symmetry_operations['rotations']]
+        )
+        dataset: Any = symmetry.dataset  # spglib's
+        enough = next(strains for first, strains in _STRAINS if dataset.number >= first)
+        # The standard setting's axes in those of the crystal: they make the strains the same however it is turned.
+        axes = dataset.std_rotation_matrix
+        strains = np.stack([axes.T @ _strain(components) @ axes for components in enough])
+        if np.linalg.matrix_rank(_images(strains, turns), tol=STRAIN / 10) < len(_PAIRS):
+            raise RuntimeError('the images of the strains under symmetry do not make up all strains')
+        return cls(crystal, turns, strains, displaced, phonopy)
+
+    @property
+    def strained(self) -> list[Atoms]:
+        """Return the crystal under each of the strains, the atoms moved with the cell."""
+        copies = []
+        for strain in self.strains:
+            copy = self.crystal.copy()
+            copy.set_cell(self.crystal.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+            copies.append(copy)
+        return copies
 
     @property
     def copies(self) -> list[Atoms]:
@@ -171,7 +241,44 @@ class Distorted:
     @property
     def n_evaluated(self) -> int:
         """Return the number of atoms in all copies."""
-        return len(self.crystal) * len(self.copies)
+        return len(self.crystal) * (1 + len(self.strains) + len(self.displaced))
+
+    def of_unit_strains(
+        self, stresses: npt.NDArray[np.float64], forces: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return changes of stress, (6, 6), and of forces, (3 n, 6), for each of Voigt's six strains of 1.
+
+        Parameters
+        ----------
+        stresses : (k, 6)
+            What each of the strains adds to the stress, Voigt.
+        forces : (k, n, 3)
+            What it adds to the forces.
+        """
+        turned = np.empty((len(self.turns), *forces.shape))
+        for image, turn, places in zip(turned, self.turns, self.phonopy.symmetry.atomic_permutations, strict=True):
+            image[:, places] = forces @ turn.T  # an atom's force is felt where the operation takes the atom
+        changes = [_images(stresses[:, _AS_MATRIX], self.turns), turned.reshape(len(turned) * len(forces), -1)]
+        solved = np.linalg.lstsq(_images(self.strains, self.turns), np.concatenate(changes, axis=1))[0]
+        # A shear strain's component is sqrt(2) of itself in Mandel's notation, twice itself in Voigt's.
+        solved /= _MANDEL[:, None]
+        return solved[:, :6].T / _MANDEL[:, None], solved[:, 6:].T
+
+
+def _strain(components: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return the (3, 3) strain of `STRAIN` in each of some components, in Voigt's notation."""
+    strain = np.zeros((3, 3))
+    for component in components:
+        first, second = _PAIRS[component]
+        strain[first, second] += STRAIN / 2
+        strain[second, first] += STRAIN / 2
+    return strain
+
+
+def _images(matrices: npt.NDArray[np.float64], turns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (k, 3, 3) symmetric matrices, each turned in (o, 3, 3) ways, as (o k, 6) vectors in Mandel's notation."""
+    turned = np.einsum('oia,kab,ojb->okij', turns, matrices, turns)
+    return np.stack([turned[..., first, second].ravel() for first, second in _PAIRS], axis=1) * _MANDEL
 
 
 def _primitive(
@@ -212,11 +319,12 @@ def _tensors(
 
     The three uniform translations are not among the modes.
     """
-    n_atoms = len(distorted.crystal)
-    of_strain = slice(1, 1 + len(_PAIRS))
-    clamped = np.stack([(stress - stresses[0]) / STRAIN for stress in stresses[of_strain]], axis=1)
-    pushed = np.stack([((own - forces[0]) / STRAIN).ravel() for own in forces[of_strain]], axis=1)
-    distorted.phonopy.forces = [own - forces[0] for own in forces[1 + len(_PAIRS) :]]
+    n_atoms, n_strains = len(distorted.crystal), len(distorted.strains)
+    strained, displaced = slice(1, 1 + n_strains), slice(1 + n_strains, None)
+    clamped, pushed = distorted.of_unit_strains(
+        stresses[strained] - stresses[0], np.stack(forces[strained]) - forces[0]
+    )
+    distorted.phonopy.forces = [own - forces[0] for own in forces[displaced]]
     distorted.phonopy.produce_force_constants()
     constants = distorted.phonopy.force_constants.transpose(0, 2, 1, 3).reshape(3 * n_atoms, 3 * n_atoms)
     translations = np.tile(np.eye(3), (n_atoms, 1)) / np.sqrt(n_atoms)

@@ -36,8 +36,9 @@ _LAST = 'reduce_input_to_hidden'
 # with the second rank, and the last layers of both with the scalars.
 _IRREDUCIBLE = ((128, 1), (64, 3), (32, 5), (32, 7))
 
-ATOMS_AT_ONCE = 128
-"""Atoms of small crystals that are evaluated together; more leave the cache of a core and are slower."""
+ATOMS_AT_ONCE = {'cpu': 128, 'cuda': 500}
+"""Atoms of small crystals that are evaluated together, by the kind of device. More leave the cache of a core and are
+slower; so many take 6 GB of a GPU, whose speed they use up."""
 
 GPA = 160.21766208
 """Of one eV/Angstrom^3."""
@@ -98,7 +99,7 @@ def forces_and_stresses(
     potential = _potential(name, device)
     offsets = np.cumsum([0, *(len(crystal) for crystal in crystals)])
     forces, stresses = [], [np.empty((0, 6))]
-    for start, stop in groups(offsets):
+    for start, stop in groups(offsets, device):
         data = potential.model(_batch(name, crystals[start:stop], device))
         found = data[keys.PRED_FORCE].detach().cpu().double().numpy()
         forces += np.split(found, (offsets[start + 1 : stop] - offsets[start]).tolist())
@@ -112,11 +113,12 @@ def known_elements() -> frozenset[int]:
     return frozenset.intersection(*(_potential(name, 'cpu').known for name in POTENTIALS))
 
 
-def groups(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def groups(offsets: npt.NDArray[np.int64], device: str) -> Iterator[tuple[int, int]]:
     """Yield the first and last (not included) crystals of groups of up to `ATOMS_AT_ONCE` atoms, or of one crystal."""
+    at_once = ATOMS_AT_ONCE.get(device.partition(':')[0], ATOMS_AT_ONCE['cpu'])
     start, total = 0, len(offsets) - 1
     while start < total:
-        stop = int(np.searchsorted(offsets, offsets[start] + ATOMS_AT_ONCE, side='right')) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + at_once, side='right')) - 1
         stop = min(max(stop, start + 1), total)
         yield start, stop
         start = stop
