@@ -59,7 +59,7 @@ def test_a_training_leaves_a_model_and_no_features(refined: Path) -> None:
     left = ['history.json', 'model.json', 'model.safetensors', 'out_of_fold.parquet', 'predictions.parquet']
     assert sorted(path.name for path in refined.iterdir()) == left
     assert {'network', 'readout', 'blend'} <= set(pq.read_schema(refined / 'out_of_fold.parquet').names)
-    assert ElasticModel.load(refined).potential == '7net-0+7net-l3i5+response:7net-0'
+    assert ElasticModel.load(refined).potential == '7net-0+7net-l3i5+response:7net-l3i5'
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
