@@ -33,10 +33,10 @@ POTENTIAL = '7net-l3i5'
 those of density functional theory."""
 
 MOST_EVALUATED = 2000
-"""Atoms, over all distorted copies of a crystal, that are evaluated at most: one or two minutes on one core."""
+"""Atoms, over all distorted copies of a crystal, that are evaluated at most: half a minute on one core or more."""
 
 STRAIN = 0.002
-"""Small enough for differences of one side to be off by one per cent only, large enough for single precision."""
+"""Small enough for differences of one side to be off by a per cent or two only, large enough for single precision."""
 
 DISPLACEMENT = 0.01
 """Angstrom."""
@@ -141,7 +141,7 @@ def elastic_responses(
     forces, stresses = forces_and_stresses(POTENTIAL, copies, device)
     first = 0
     for row, distorted in evaluated.items():
-        own = slice(first, first + len(distorted.copies))
+        own = slice(first, first + distorted.n_copies)
         if all(np.isfinite(values).all() for values in (*forces[own], stresses[own])):
             found[row] = _responses(distorted, forces[own], stresses[own])
         first = own.stop
@@ -211,9 +211,7 @@ class Distorted:
             for copy in phonopy.supercells_with_displacements or []
         ]
         symmetry = phonopy.symmetry
-        turns = np.stack(
-            [lattice.T @ turn @ np.linalg.inv(lattice.T) for turn in symmetry.symmetry_operations['rotations']]
-        )
+        turns = lattice.T @ symmetry.symmetry_operations['rotations'] @ np.linalg.inv(lattice.T)
         dataset: Any = symmetry.dataset  # spglib's
         enough = next(strains for first, strains in _STRAINS if dataset.number >= first)
         # The standard setting's axes in those of the crystal: they make the strains the same however it is turned.
@@ -239,9 +237,14 @@ class Distorted:
         return [self.crystal, *self.strained, *self.displaced]
 
     @property
+    def n_copies(self) -> int:
+        """Return how many are to be evaluated."""
+        return 1 + len(self.strains) + len(self.displaced)
+
+    @property
     def n_evaluated(self) -> int:
         """Return the number of atoms in all copies."""
-        return len(self.crystal) * (1 + len(self.strains) + len(self.displaced))
+        return len(self.crystal) * self.n_copies
 
     def of_unit_strains(
         self, stresses: npt.NDArray[np.float64], forces: npt.NDArray[np.float64]

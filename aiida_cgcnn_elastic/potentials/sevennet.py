@@ -36,9 +36,9 @@ _LAST = 'reduce_input_to_hidden'
 # with the second rank, and the last layers of both with the scalars.
 _IRREDUCIBLE = ((128, 1), (64, 3), (32, 5), (32, 7))
 
-ATOMS_AT_ONCE = {'cpu': 128, 'cuda': 500}
+ATOMS_AT_ONCE = {'cpu': 128, 'cuda': 300}
 """Atoms of small crystals that are evaluated together, by the kind of device. More leave the cache of a core and are
-slower; so many take 6 GB of a GPU, whose speed they use up."""
+slower; so many took up to 6 GB of a GPU."""
 
 GPA = 160.21766208
 """Of one eV/Angstrom^3."""

@@ -30,6 +30,11 @@ ARSENIC = bulk('As', 'rhombohedral', a=4.131, alpha=54.13, basis=[[0.2271] * 3, 
 
 ZINC_OXIDE = bulk('ZnO', 'wurtzite', a=3.25, c=5.2, u=0.382)
 
+OVERLAP = Atoms('Mg2O', cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0], [2.5e-6, 0, 0], [0.5] * 3], pbc=True)
+"""Two atoms in one place are one by symmetry, which phonopy finds out in its own words."""
+
+LARGE = Atoms('C60', cell=np.eye(3) * 9, scaled_positions=np.random.default_rng(0).random((60, 3)), pbc=True)
+
 
 Cell = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -204,9 +209,7 @@ def test_strains_and_their_images_give_what_six_strains_give(group):
 
 
 def test_crystals_evaluated_together_respond_as_alone_and_one_without_symmetry_spoils_no_other():
-    overlap = Atoms('Mg2O', cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0], [2.5e-6, 0, 0], [0.5] * 3], pbc=True)
-    large = Atoms('C60', cell=np.eye(3) * 9, scaled_positions=np.random.default_rng(0).random((60, 3)), pbc=True)
-    found = elastic_responses([cell_of(atoms) for atoms in (DIAMOND, overlap, ZINC_OXIDE, large)])
+    found = elastic_responses([cell_of(atoms) for atoms in (DIAMOND, OVERLAP, ZINC_OXIDE, LARGE)])
     assert np.isnan(found[[1, 3]]).all()
     assert found[[0, 2]] == pytest.approx(responses(DIAMOND, ZINC_OXIDE), abs=5e-3)
 
@@ -218,8 +221,7 @@ def test_atoms_that_are_free_to_move_never_make_a_crystal_stiffer():
 
 
 def test_a_crystal_that_is_too_large_has_no_response():
-    atoms = Atoms('C60', cell=np.eye(3) * 9, scaled_positions=np.random.default_rng(0).random((60, 3)), pbc=True)
-    (found,) = responses(atoms)
+    (found,) = responses(LARGE)
     assert np.isnan(found).all()
     assert found.shape == (N_RESPONSES,)
 
@@ -232,9 +234,7 @@ def test_the_limit_is_one_of_atoms_in_all_copies():
 
 
 def test_a_crystal_without_a_symmetry_has_no_response_and_spoils_no_other():
-    """Two atoms in one place are one by symmetry, which phonopy finds out in its own words."""
-    overlap = Atoms('Mg2O', cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0], [2.5e-6, 0, 0], [0.5] * 3], pbc=True)
-    found = responses(overlap, ZINC_OXIDE)
+    found = responses(OVERLAP, ZINC_OXIDE)
     assert np.isnan(found[0]).all()
     # Torch shares sums out among threads here, which round as it happens.
     assert found[1] == pytest.approx(responses(ZINC_OXIDE)[0], abs=1e-4)
