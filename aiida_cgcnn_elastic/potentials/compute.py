@@ -29,6 +29,7 @@ POTENTIAL = f'{"+".join(POTENTIALS)}+response:{response.POTENTIAL}'
 HOW_MADE: dict[str, str | float] = {
     'potential': POTENTIAL,
     'most_evaluated': response.MOST_EVALUATED,
+    'most_stress': response.MOST_STRESS,
     'strain': response.STRAIN,
     'displacement': response.DISPLACEMENT,
     'symmetry_tolerance': response.SYMMETRY_TOLERANCE,

@@ -35,6 +35,8 @@ OVERLAP = Atoms('Mg2O', cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0], [2.5e-6
 
 LARGE = Atoms('C60', cell=np.eye(3) * 9, scaled_positions=np.random.default_rng(0).random((60, 3)), pbc=True)
 
+STRESSED = (bulk('MgO', 'rocksalt', a=4.0), bulk('MgO', 'rocksalt', a=4.4))
+
 
 Cell = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -43,8 +45,8 @@ def cell_of(atoms: Atoms) -> Cell:
     return atoms.cell.array, atoms.numbers.astype(np.uint8), atoms.get_scaled_positions()
 
 
-def responses(*crystals: Atoms) -> np.ndarray:
-    return np.stack([elastic_response(*cell_of(atoms)) for atoms in crystals])
+def responses(*crystals: Atoms, **options: float) -> np.ndarray:
+    return np.stack([elastic_response(*cell_of(atoms), **options) for atoms in crystals])
 
 
 def modulus(found: np.ndarray, name: str) -> float:
@@ -241,11 +243,17 @@ def test_a_crystal_without_a_symmetry_has_no_response_and_spoils_no_other():
 
 
 def test_a_squeezed_crystal_is_under_compression_and_a_stretched_one_under_tension():
-    squeezed, stretched = responses(bulk('MgO', 'rocksalt', a=4.0), bulk('MgO', 'rocksalt', a=4.4))
+    squeezed, stretched = responses(*STRESSED, most_stress=np.inf)
     mean, largest = RESPONSES.index('mean_stress'), RESPONSES.index('largest_abs_stress')
     assert squeezed[mean] < -10 < 0 < stretched[mean]
     # Of a cubic crystal all principal values are the mean.
     assert [squeezed[largest], stretched[largest]] == pytest.approx([-squeezed[mean], stretched[mean]], rel=1e-3)
+
+
+def test_a_crystal_under_great_stress_has_no_response():
+    """What is near a minimum of the energy, by more or less, has one."""
+    assert np.isnan(responses(*STRESSED)).all()
+    assert np.isfinite(responses(*(bulk('MgO', 'rocksalt', a=a) for a in (4.21, 4.3)))).all()
 
 
 def test_elements_without_a_mass_respond():
