@@ -140,8 +140,8 @@ def predict_in_parts(
         run.progress.update(parts.n_saved)
     if n_without_response:
         run.say(
-            f'of the crystals predicted now, {n_without_response} have no response to strain (too large, under great stress, or the '
-            'potential fails): predicted by their atoms alone'
+            f'of the crystals predicted now, {n_without_response} have no response to strain (too large, under great '
+            'stress, or the potential fails): predicted by their atoms alone'
         )
     return parts
 
