@@ -53,8 +53,8 @@ SYMMETRY_TOLERANCE = 1e-3
 """Angstrom."""
 
 MOST_STRESS = 10.0
-"""GPa, of the largest absolute principal value in the crystal as it is. One farther from where the potential has its
-minimum responds in ways that tell nothing: rock salt MgO stretched by 4 % stiffens again."""
+"""GPa, of the largest absolute principal value in the crystal as it is. One that is stretched more than that, or that
+is unstable besides, responds in ways that tell nothing: rock salt MgO stretched by 4 % stiffens again."""
 
 SOFTEST = 0.5
 """The least force constant, eV/Angstrom^2, with which atoms give way: softer and unstable modes would make the tensor
@@ -127,9 +127,9 @@ def elastic_response(
     Returns
     -------
     array
-        NaN for a crystal that would take more than ``most_evaluated`` atoms, for one under more stress than
-        ``most_stress``, for one whose symmetry is not found, and for one whose forces the potential does not know
-        (NaN).
+        NaN for a crystal that would take more than ``most_evaluated`` atoms, for one stretched by more than
+        ``most_stress`` or unstable under as much, for one whose symmetry is not found, and for one whose forces the
+        potential does not know (NaN).
 
     Raises
     ------
@@ -162,8 +162,16 @@ def elastic_responses(
         if all(np.isfinite(values).all() for values in (*forces[own], stresses[own])):
             found[row] = _responses(distorted, forces[own], stresses[own])
         first = own.stop
-    found[found[:, RESPONSES.index('largest_abs_stress')] > most_stress] = np.nan
+    found[_tell_nothing(found, most_stress)] = np.nan
     return found
+
+
+def _tell_nothing(responses: npt.NDArray[np.float32], most_stress: float) -> npt.NDArray[np.bool_]:
+    """Say which (m, r) responses are of crystals under great tension, or under great stress and unstable."""
+    softest, mean, largest = (
+        responses[:, RESPONSES.index(name)] for name in ('softest_mode', 'mean_stress', 'largest_abs_stress')
+    )
+    return (largest > most_stress) & ((mean > 0) | (softest < SOFTEST))
 
 
 def _distorted(

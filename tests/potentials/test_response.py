@@ -250,10 +250,29 @@ def test_a_squeezed_crystal_is_under_compression_and_a_stretched_one_under_tensi
     assert [squeezed[largest], stretched[largest]] == pytest.approx([-squeezed[mean], stretched[mean]], rel=1e-3)
 
 
-def test_a_crystal_under_great_stress_has_no_response():
-    """What is near a minimum of the energy, by more or less, has one."""
-    assert np.isnan(responses(*STRESSED)).all()
-    assert np.isfinite(responses(*(bulk('MgO', 'rocksalt', a=a) for a in (4.21, 4.3)))).all()
+UNSTABLE = crystal(
+    'LiNbO', [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)], spacegroup=221, cellpar=[3.7, 3.7, 3.7, 90, 90, 90]
+)
+"""A cubic perovskite, whose lithium is too small for its place, squeezed."""
+
+
+def test_a_crystal_that_is_torn_apart_has_no_response_and_one_under_pressure_has_while_it_is_stable():
+    squeezed, stretched = responses(*STRESSED)
+    assert np.isfinite(squeezed).all()
+    assert np.isnan(stretched).all()
+    assert np.isfinite(responses(bulk('MgO', 'rocksalt', a=4.3))).all()  # stretched a little
+    (unstable,) = responses(UNSTABLE, most_stress=np.inf)
+    assert unstable[RESPONSES.index('mean_stress')] < -10
+    assert unstable[RESPONSES.index('softest_mode')] < 0
+    assert np.isnan(responses(UNSTABLE)).all()
+
+
+def test_pressure_makes_a_crystal_stiffer():
+    """By some 4 GPa of K for each GPa of pressure, as MgO is known to; see Birch, Phys. Rev. 71, 809 (1947)."""
+    squeezed, usual = responses(STRESSED[0], bulk('MgO', 'rocksalt', a=4.21))
+    pressure = -squeezed[RESPONSES.index('mean_stress')]
+    gain = modulus(squeezed, 'relaxed_log10_k_voigt') - modulus(usual, 'relaxed_log10_k_voigt')
+    assert 2 < gain / pressure < 6
 
 
 def test_elements_without_a_mass_respond():
