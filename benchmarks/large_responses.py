@@ -31,7 +31,7 @@ from aiida_cgcnn_elastic.cgcnn.metrics import mae
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals import CrystalTable, sources
 from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialFeatures
-from aiida_cgcnn_elastic.potentials.response import Distorted, elastic_response
+from aiida_cgcnn_elastic.potentials.response import Distorted, elastic_responses
 from aiida_cgcnn_elastic.potentials.sevennet import atom_features
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
@@ -66,7 +66,8 @@ def main() -> None:
         POTENTIAL,
         np.concatenate([entry['values'] for entry in made]),
         np.cumsum([0, *(len(entry['values']) for entry in made)]),
-        np.array([entry['response'] for entry in made]),
+        np.concatenate([entry['responses'].values for entry in made]),
+        np.concatenate([entry['responses'].residual_stresses for entry in made]),
     )
     blind = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
     n_pairs = len(model.members) // 2
@@ -105,13 +106,13 @@ def _size(cell: tuple[np.ndarray, ...]) -> int:
 
 
 def _make(cell: tuple[np.ndarray, ...], file: Path, most: int) -> dict[str, Any]:
-    """Return a crystal's features, its response, and the seconds that the response took."""
+    """Return a crystal's features, its responses, and the seconds that the response took."""
     if not file.exists():
         lattice, numbers, coords = cell
         values = atom_features(lattice[None], numbers, coords, np.array([0, len(numbers)]))
         began = time.perf_counter()
-        response = elastic_response(*cell, most_evaluated=most)
-        entry = {'values': values, 'response': response, 'seconds': time.perf_counter() - began}
+        responses = elastic_responses([cell], most_evaluated=most)
+        entry = {'values': values, 'responses': responses, 'seconds': time.perf_counter() - began}
         temporary = file.with_suffix('.tmp')
         temporary.write_bytes(pickle.dumps(entry))
         temporary.replace(file)

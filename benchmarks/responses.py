@@ -31,6 +31,7 @@ from aiida_cgcnn_elastic.cgcnn.training import train
 from aiida_cgcnn_elastic.crystals import CrystalTable, sources
 from aiida_cgcnn_elastic.crystals.elements import element_features
 from aiida_cgcnn_elastic.potentials import HOW_MADE, POTENTIAL, RESPONSES, FeatureMaker, PotentialFeatures
+from aiida_cgcnn_elastic.runner.features import ARRAYS
 from aiida_cgcnn_elastic.runner.files import sha256_of_json
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
@@ -156,12 +157,12 @@ def kept_features(table: CrystalTable, folder: Path, threads: int) -> PotentialF
         for start, piece in pieces.items():
             file = files[start]
             if file.exists():
-                saved = np.load(file)
-                parts.append(PotentialFeatures(POTENTIAL, saved['values'], piece.offsets, saved['responses']))
+                saved = dict(np.load(file))
+                parts.append(PotentialFeatures(potential=POTENTIAL, offsets=piece.offsets, **saved))
             else:
                 parts.append(next(made))
                 temporary = file.with_suffix('.tmp.npz')
-                np.savez(temporary, values=parts[-1].values, responses=parts[-1].responses)
+                np.savez(temporary, **{name: getattr(parts[-1], name) for name in ARRAYS})
                 temporary.replace(file)
                 print(f'features of {start + len(piece.lattices)} of {len(table)}', flush=True)
     return PotentialFeatures.concatenate(parts)

@@ -344,7 +344,7 @@ def _ranking(
     )
     shown = (
         *('rank', 'material_id', 'formula', 'log10_k_vrh', 'log10_g_vrh', 'log10_k_vrh_std', 'log10_g_vrh_std'),
-        *('hardness', 'p_candidate', 'novelty', 'prediction_uuid'),
+        *('hardness', 'p_candidate', 'novelty', 'residual_stress', 'prediction_uuid'),
     )
     stages = ('log10_k_vrh_first_stage', 'log10_g_vrh_first_stage', 'hardness_first_stage', 'first_stage_uuid')
     return Dict(

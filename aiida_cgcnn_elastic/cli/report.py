@@ -227,6 +227,7 @@ UNITS = {
     'hardness_tian': 'GPa',
     'hardness_teter': 'GPa',
     'hardness_mazhnik_oganov': 'GPa',
+    'residual_stress': 'GPa',
     'band_gap': 'eV',
     'energy_above_hull': 'eV/atom',
     'formation_energy': 'eV/atom',

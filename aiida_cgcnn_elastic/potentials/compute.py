@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 
@@ -15,7 +15,7 @@ from aiida_cgcnn_elastic.workers import worker_pool
 
 from . import response
 from .features import PotentialFeatures
-from .response import N_RESPONSES, elastic_response, elastic_responses
+from .response import N_RESPONSES, Cell, Responses, elastic_responses
 from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
 
 __all__ = ['HOW_MADE', 'POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
@@ -128,24 +128,23 @@ class FeatureMaker:
             own = offsets[start : stop + 1] - offsets[start]
             parts.append((lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own))
         # A response takes seconds, or none at all: only one by one do they keep all processes busy to the end.
-        cells = []
+        cells: list[Cell] = []
         for row, lattice in enumerate(lattices):
             atoms = slice(offsets[row], offsets[row + 1])
             cells.append((lattice, atomic_numbers[atoms], frac_coords[atoms]))
 
-        def joined(
-            values: list[npt.NDArray[np.float16]], responses: list[npt.NDArray[np.float32]]
-        ) -> PotentialFeatures:
+        def joined(values: Sequence[npt.NDArray[np.float16]], responses: Sequence[Responses]) -> PotentialFeatures:
             return PotentialFeatures(
                 POTENTIAL,
                 np.concatenate([np.empty((0, N_FEATURES), dtype=np.float16), *values]),
                 np.asarray(offsets, dtype=np.int64),
-                np.array(responses, dtype=np.float32).reshape(-1, N_RESPONSES),
+                np.concatenate([np.empty((0, N_RESPONSES), dtype=np.float32), *(own.values for own in responses)]),
+                np.concatenate([np.empty(0, dtype=np.float32), *(own.residual_stresses for own in responses)]),
             )
 
         if min(self._processes, len(cells)) > 1:
             pool = self._started()
-            running = [pool.submit(elastic_response, *cell) for cell in cells]
+            running = [pool.submit(elastic_responses, [cell]) for cell in cells]
             reading = [pool.submit(atom_features, *part) for part in parts]
             return lambda: joined([one.result() for one in reading], [one.result() for one in running])
 
@@ -153,8 +152,8 @@ class FeatureMaker:
             with _one_thread():
                 values = [atom_features(*part, device=self._device) for part in parts]
                 if self._device == 'cpu':  # as the processes of the pool do, to the last digit
-                    return joined(values, [elastic_response(*cell) for cell in cells])
-                return joined(values, list(elastic_responses(cells, device=self._device)))
+                    return joined(values, [elastic_responses([cell]) for cell in cells])
+                return joined(values, [elastic_responses(cells, device=self._device)])
 
         return alone
 

@@ -25,23 +25,28 @@ class PotentialFeatures:
         Atoms of crystal i are ``offsets[i]:offsets[i + 1]``.
     responses : (m, r) float32
         How the crystal responds to strain (see `potentials.response`); a row of NaN where that is not known.
+    residual_stresses : (m,) float32
+        The largest absolute principal stress in the crystal as it is, GPa; NaN where that is not known.
 
     Raises
     ------
     ValueError
-        If the values or the responses are not as many as the offsets say.
+        If the values, the responses or the stresses are not as many as the offsets say.
     """
 
     potential: str
     values: npt.NDArray[np.float16]
     offsets: npt.NDArray[np.int64]
     responses: npt.NDArray[np.float32]
+    residual_stresses: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or len(self.values) != self.offsets[-1] or self.offsets[0] != 0:
             raise ValueError(f'{self.values.shape} features do not fit {self.offsets[-1]} atoms')
         if self.responses.ndim != 2 or len(self.responses) != len(self):
             raise ValueError(f'{self.responses.shape} responses do not fit {len(self)} crystals')
+        if self.residual_stresses.shape != (len(self),):
+            raise ValueError(f'{self.residual_stresses.shape} residual stresses do not fit {len(self)} crystals')
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -58,7 +63,8 @@ class PotentialFeatures:
         offsets = np.concatenate([[0], np.cumsum(counts)])
         # The atoms of each chosen crystal in turn: its first one, and then one after the other.
         atoms = np.repeat(self.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return PotentialFeatures(self.potential, self.values[atoms], offsets, self.responses[chosen])
+        stresses = self.residual_stresses[chosen]
+        return PotentialFeatures(self.potential, self.values[atoms], offsets, self.responses[chosen], stresses)
 
     @classmethod
     def concatenate(cls, parts: Sequence[PotentialFeatures]) -> PotentialFeatures:
@@ -75,4 +81,5 @@ class PotentialFeatures:
         counts = np.concatenate([np.diff(part.offsets) for part in parts])
         values = np.concatenate([part.values for part in parts])
         responses = np.concatenate([part.responses for part in parts])
-        return cls(potentials.pop(), values, np.concatenate([[0], np.cumsum(counts)]), responses)
+        stresses = np.concatenate([part.residual_stresses for part in parts])
+        return cls(potentials.pop(), values, np.concatenate([[0], np.cumsum(counts)]), responses, stresses)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ __all__ = [
     'N_RESPONSES',
     'RESPONSES',
     'Distorted',
-    'elastic_response',
+    'Responses',
     'elastic_responses',
 ]
 
@@ -99,71 +99,72 @@ is the mean (GPa, tension positive) and the largest absolute principal value (GP
 
 N_RESPONSES = len(RESPONSES)
 
+Cell = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64]]
+"""A crystal: the lattice, (3, 3), vectors as rows in Angstrom; the atomic numbers, (n,); fractional coordinates."""
 
-def elastic_response(
-    lattice: npt.NDArray[np.float64],
-    atomic_numbers: npt.NDArray[np.uint8],
-    frac_coords: npt.NDArray[np.float64],
+
+class Responses(NamedTuple):
+    """What the potential says of ``m`` crystals.
+
+    Attributes
+    ----------
+    values : (m, `N_RESPONSES`) float32
+        A row of NaN where the response is not known or tells nothing.
+    residual_stresses : (m,) float32
+        The largest absolute principal stress in each crystal as it is, GPa; NaN where the potential fails.
+    """
+
+    values: npt.NDArray[np.float32]
+    residual_stresses: npt.NDArray[np.float32]
+
+
+def elastic_responses(
+    cells: Sequence[Cell],
     *,
     device: str = 'cpu',
     most_evaluated: int = MOST_EVALUATED,
     most_stress: float = MOST_STRESS,
-) -> npt.NDArray[np.float32]:
-    """Return the (`N_RESPONSES`,) responses of a crystal; they depend on neither the axes nor the cell chosen.
+) -> Responses:
+    """Return how crystals respond to strain; it depends on neither the axes nor the cell chosen.
 
     Parameters
     ----------
-    lattice : (3, 3)
-        Lattice vectors as rows, Angstrom.
-    atomic_numbers : (n,)
-    frac_coords : (n, 3)
+    cells : sequence of ``m`` tuples (lattice, atomic_numbers, frac_coords)
+        They are evaluated together.
     device : str
         A name that torch knows.
     most_evaluated : int
-        Atoms, over all distorted copies of the crystal.
+        Atoms, over all distorted copies of a crystal.
     most_stress : float
         GPa; see `MOST_STRESS`.
 
     Returns
     -------
-    array
-        NaN for a crystal that would take more than ``most_evaluated`` atoms, for one stretched by more than
+    Responses
+        There is none for a crystal that would take more than ``most_evaluated`` atoms, for one stretched by more than
         ``most_stress`` or unstable under as much, for one whose symmetry is not found, and for one whose forces the
         potential does not know (NaN).
 
     Raises
     ------
     ValueError
-        If the crystal has an element that the potential does not know.
+        If a crystal has an element that the potential does not know.
     """
-    cells = [(lattice, atomic_numbers, frac_coords)]
-    return elastic_responses(cells, device=device, most_evaluated=most_evaluated, most_stress=most_stress)[0]
-
-
-def elastic_responses(
-    cells: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64]]],
-    *,
-    device: str = 'cpu',
-    most_evaluated: int = MOST_EVALUATED,
-    most_stress: float = MOST_STRESS,
-) -> npt.NDArray[np.float32]:
-    """Return the (m, `N_RESPONSES`) responses of crystals evaluated together, each as `elastic_response` has it."""
-    found = np.full((len(cells), N_RESPONSES), np.nan, dtype=np.float32)
-    evaluated = {}
-    for row, cell in enumerate(cells):
-        distorted = _distorted(*cell)
-        if distorted is not None and distorted.n_evaluated <= most_evaluated:
-            evaluated[row] = distorted
-    copies = [copy for distorted in evaluated.values() for copy in distorted.copies]
-    forces, stresses = forces_and_stresses(POTENTIAL, copies, device)
+    values = np.full((len(cells), N_RESPONSES), np.nan, dtype=np.float32)
+    residual = np.full(len(cells), np.nan, dtype=np.float32)
+    distorted = [_distorted(*cell, most_evaluated) for cell in cells]
+    copies = [[_atoms(*cell)] if own is None else own.copies for cell, own in zip(cells, distorted, strict=True)]
+    forces, stresses = forces_and_stresses(POTENTIAL, [copy for own in copies for copy in own], device)
     first = 0
-    for row, distorted in evaluated.items():
-        own = slice(first, first + distorted.n_copies)
-        if all(np.isfinite(values).all() for values in (*forces[own], stresses[own])):
-            found[row] = _responses(distorted, forces[own], stresses[own])
+    for row, crystal in enumerate(distorted):
+        own = slice(first, first + len(copies[row]))
+        if np.isfinite(stresses[first]).all():
+            residual[row] = _largest(stresses[first])
+        if crystal is not None and all(np.isfinite(found).all() for found in (*forces[own], stresses[own])):
+            values[row] = _responses(crystal, forces[own], stresses[own])
         first = own.stop
-    found[_tell_nothing(found, most_stress)] = np.nan
-    return found
+    values[_tell_nothing(values, most_stress)] = np.nan
+    return Responses(values, residual)
 
 
 def _tell_nothing(responses: npt.NDArray[np.float32], most_stress: float) -> npt.NDArray[np.bool_]:
@@ -175,15 +176,35 @@ def _tell_nothing(responses: npt.NDArray[np.float32], most_stress: float) -> npt
 
 
 def _distorted(
-    lattice: npt.NDArray[np.float64], atomic_numbers: npt.NDArray[np.uint8], frac_coords: npt.NDArray[np.float64]
+    lattice: npt.NDArray[np.float64],
+    atomic_numbers: npt.NDArray[np.uint8],
+    frac_coords: npt.NDArray[np.float64],
+    most_evaluated: int,
 ) -> Distorted | None:
-    """Return the copies of a crystal, None for atoms on top of each other, for one: the others must not suffer."""
+    """Return the copies of a crystal, None where they have too many atoms or its symmetry is not found.
+
+    The latter is so of atoms on top of each other, for one: the other crystals must not suffer.
+    """
     import spglib
 
     try:
-        return Distorted.of(lattice, atomic_numbers, frac_coords)
+        found = Distorted.of(lattice, atomic_numbers, frac_coords)
     except (spglib.SpglibError, RuntimeError):
         return None
+    return found if found.n_evaluated <= most_evaluated else None
+
+
+def _atoms(
+    lattice: npt.NDArray[np.float64], atomic_numbers: npt.NDArray[Any], frac_coords: npt.NDArray[np.float64]
+) -> Atoms:
+    from ase import Atoms
+
+    return Atoms(atomic_numbers, cell=lattice, scaled_positions=frac_coords, pbc=True)
+
+
+def _largest(stress: npt.NDArray[np.float64]) -> float:
+    """Return the largest absolute principal value of a stress, Voigt."""
+    return float(np.abs(np.linalg.eigvalsh(stress[_AS_MATRIX])).max())
 
 
 @dataclass(frozen=True)
@@ -215,26 +236,24 @@ class Distorted:
         atomic_numbers: npt.NDArray[np.uint8],
         frac_coords: npt.NDArray[np.float64],
     ) -> Distorted:
-        """Return the copies of a crystal, described as for `elastic_response`.
+        """Return the copies of a crystal (see `Cell`).
 
         Raises
         ------
         RuntimeError, SpglibError
             If its symmetry is not found, or makes no sense.
         """
-        from ase import Atoms
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
 
         lattice, frac_coords, numbers = _primitive(lattice, frac_coords, atomic_numbers)
-        crystal = Atoms(numbers, cell=lattice, scaled_positions=frac_coords, pbc=True)
+        crystal = _atoms(lattice, numbers, frac_coords)
         # Masses play no part, and phonopy knows none for some heavy elements.
         cell = PhonopyAtoms(numbers=numbers, cell=lattice, scaled_positions=frac_coords, masses=np.ones(len(numbers)))
         phonopy = Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3), symprec=SYMMETRY_TOLERANCE)
         phonopy.generate_displacements(distance=DISPLACEMENT, is_plusminus=False)
         displaced = [
-            Atoms(numbers, cell=lattice, positions=copy.positions, pbc=True)
-            for copy in phonopy.supercells_with_displacements or []
+            _atoms(lattice, numbers, copy.scaled_positions) for copy in phonopy.supercells_with_displacements or []
         ]
         symmetry = phonopy.symmetry
         turns = lattice.T @ symmetry.symmetry_operations['rotations'] @ np.linalg.inv(lattice.T)
@@ -336,7 +355,7 @@ def _responses(
             modes[0],
             np.log10(np.maximum(modes, 0.1)).mean(),
             stress[:3].mean(),
-            np.abs(np.linalg.eigvalsh(stress[_AS_MATRIX])).max(),
+            _largest(stress),
         ]
     )
 

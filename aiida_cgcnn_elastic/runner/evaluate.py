@@ -227,8 +227,8 @@ def _screening(table: pa.Table, criteria: Criteria) -> dict[str, Any]:
     by_label = compared
     for target in TARGETS:
         by_label = by_label.set_column(by_label.column_names.index(target), target, by_label.column(target + REFERENCE))
-    # A label is certain.
-    certain = dataclasses.replace(criteria, min_p_candidate=None, max_novelty=None)
+    # A label is certain, whatever a model and a potential make of the crystal.
+    certain = dataclasses.replace(criteria, min_p_candidate=None, max_novelty=None, max_residual_stress=None)
     found, true = flag(compared, criteria), flag(by_label, certain)
     measures: dict[str, Any] = {
         'n_compared': compared.num_rows,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FOLDER = 'features'
 """Where a training keeps features, in its checkpoint's folder."""
 
+ARRAYS = ('values', 'responses', 'residual_stresses')
+"""What is saved of `PotentialFeatures`."""
+
 CRYSTALS_AT_ONCE = 16
 """Crystals that are saved as one piece: a minute of GNoME's on one core, less than a job has to stop in."""
 
@@ -97,7 +100,8 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
     """
     from aiida_cgcnn_elastic.potentials import HOW_MADE, POTENTIAL, FeatureMaker, PotentialFeatures
 
-    mark = sha256_of_json({'crystals': crystals.sha256(), 'potential': HOW_MADE, 'at_once': CRYSTALS_AT_ONCE})
+    made_from = {'crystals': crystals.sha256(), 'potential': HOW_MADE, 'at_once': CRYSTALS_AT_ONCE, 'arrays': ARRAYS}
+    mark = sha256_of_json(made_from)
     if not run.options.resume and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +119,7 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
                 _write(_piece(folder, start), mark, features)
             else:
                 offsets = crystals.slice(start, start + CRYSTALS_AT_ONCE).arrays().offsets
-                features = PotentialFeatures(POTENTIAL, piece['values'], offsets, piece['responses'])
+                features = PotentialFeatures(potential=POTENTIAL, offsets=offsets, **piece)
             parts.append(features)
         run.progress.update(len(crystals))
     features = PotentialFeatures.concatenate(parts)
@@ -138,7 +142,7 @@ def _read(file: Path, mark: str) -> dict[str, NDArray[Any]] | None:
         with safetensors.safe_open(file, framework='np') as opened:
             if (opened.metadata() or {}).get('mark') != mark:
                 return None
-            return {name: opened.get_tensor(name) for name in ('values', 'responses')}
+            return {name: opened.get_tensor(name) for name in ARRAYS}
     except (OSError, safetensors.SafetensorError):
         return None  # a damaged file is made again
 
@@ -147,4 +151,4 @@ def _write(file: Path, mark: str, features: PotentialFeatures) -> None:
     from safetensors.numpy import save_file
 
     with replacing(file) as temporary:
-        save_file({'values': features.values, 'responses': features.responses}, temporary, metadata={'mark': mark})
+        save_file({name: getattr(features, name) for name in ARRAYS}, temporary, metadata={'mark': mark})

@@ -64,7 +64,8 @@ def predict_in_parts(
     Returns
     -------
     Parts
-        One for each of the chunks, with what `cgcnn.inference.predict` returns.
+        One for each of the chunks, with what `cgcnn.inference.predict` returns, and `residual_stress` (GPa) where a
+        model needs a potential.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def predict_in_parts(
     """
     from aiida_cgcnn_elastic.cgcnn.inference import choose_device, needs_orientation, predict_graphs
     from aiida_cgcnn_elastic.crystals.table import pieces
-    from aiida_cgcnn_elastic.potentials import FeatureMaker
+    from aiida_cgcnn_elastic.potentials import HOW_MADE, FeatureMaker
 
     try:
         device = choose_device(settings.device)
@@ -87,6 +88,7 @@ def predict_in_parts(
     made_from = {
         'crystals': content,
         'models': sha256_of_json(run.report['models']),
+        'potential': HOW_MADE if has_potential else None,
         'dtype': settings.dtype,
         'batch_edges': settings.batch_edges,
         'device': device.type,
@@ -132,6 +134,8 @@ def predict_in_parts(
                     dtype=settings.dtype,
                     batch_edges=settings.batch_edges,
                 )
+            if features is not None:
+                predicted['residual_stress'] = features.residual_stresses
             with run.timed('save'):
                 parts.save(predicted)
             run.report['n_predicted'] = parts.n_saved

@@ -45,7 +45,8 @@ def prediction_table(predicted: Mapping[str, NDArray[Any]], known: pa.Table, cri
     Parameters
     ----------
     predicted : mapping of arrays of shape (m,)
-        As `cgcnn.inference.predict` returns; what no model predicts, or is sure of, is absent and becomes null.
+        As `runner.inference.predict_in_parts` has them; what no model predicts, or is sure of, is absent and becomes
+        null.
     known : pyarrow.Table
         `CrystalTable.describe()` of the same crystals. A property with the name of a predicted or derived column is a
         reference value: its name gets `_reference` appended.
@@ -66,7 +67,7 @@ def prediction_table(predicted: Mapping[str, NDArray[Any]], known: pa.Table, cri
     ends = hardness_interval(*(values[name] for name in UNCERTAIN), law='chen')
     values['hardness_chen_low'], values['hardness_chen_high'] = ends
     values['p_candidate'] = candidate_probability(values, criteria)
-    values['novelty'] = predicted.get('novelty', nothing)
+    values |= {name: predicted.get(name, nothing) for name in ('novelty', 'residual_stress')}
     columns: dict[str, pa.ChunkedArray | pa.Array] = {'material_id': known.column('material_id')}
     columns |= {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}
     reasons = predicted.get('novelty_reason', np.full(known.num_rows, ''))

@@ -58,6 +58,10 @@ class Criteria:
         hardness were made for: such a prediction says more of the model than of the crystal.
     max_novelty : float, optional
         From 0 to 1. Nothing passes whose novelty is not known.
+    max_residual_stress : float, optional
+        GPa, of the largest absolute principal stress that a potential finds in the crystal as it is: moduli of a
+        crystal that is far from its equilibrium are not those that it would have. Models without a potential know
+        none, and it is not applied to what they predict.
     duplicates : {'once', 'all'}
         Whether a material that occurs several times, as the column `duplicate_of` tells, is a candidate once or as
         often as it passes.
@@ -84,6 +88,7 @@ class Criteria:
     min_p_candidate: float | None = None
     min_poisson_ratio: float | None = None
     max_novelty: float | None = None
+    max_residual_stress: float | None = None
     duplicates: str = 'all'
 
     @classmethod
@@ -193,6 +198,7 @@ THRESHOLD_KEYS: tuple[str, ...] = (
     'min_p_candidate',
     'min_poisson_ratio',
     'max_novelty',
+    'max_residual_stress',
     'duplicates',
 )
 KEYS: tuple[str, ...] = ('preset', *(field.name for field in dataclasses.fields(Criteria)))
@@ -203,19 +209,25 @@ DEFAULT = Criteria(
     min_log10_g_vrh=2.0,
     min_hardness=20.0,
     min_poisson_ratio=0.0,
+    max_residual_stress=20.0,
     no_radioactive=True,
     duplicates='once',
 )
-"""K and G of at least 100 GPa, 20 GPa of hardness by Chen's law, Poisson's ratio not negative, nothing radioactive,
-every material once."""
+"""K and G of at least 100 GPa, 20 GPa of hardness by Chen's law, Poisson's ratio not negative, at most 20 GPa of
+residual stress (which changes a bulk modulus by some 80 GPa), nothing radioactive, every material once."""
 
 PRESETS: dict[str, Criteria] = {
     'default': DEFAULT,
     # Liu et al. 2025 screened their crystals for the gap and for radioactivity before they predicted. They knew every
     # gap, so a crystal of unknown gap would not have been among theirs. Their thresholds are the defaults, with none on
-    # Poisson's ratio.
+    # Poisson's ratio or residual stress.
     'study': dataclasses.replace(
-        DEFAULT, min_band_gap=0.1, max_band_gap=3.0, unknown_band_gap='drop', min_poisson_ratio=None
+        DEFAULT,
+        min_band_gap=0.1,
+        max_band_gap=3.0,
+        unknown_band_gap='drop',
+        min_poisson_ratio=None,
+        max_residual_stress=None,
     ),
 }
 """Criteria to start from, by name."""
@@ -267,6 +279,8 @@ def _checked(key: str, value: Any) -> Any:
         )
     if key == 'min_poisson_ratio' and not -1 <= number <= 0.5:
         raise CriteriaError(f'{key} lies between -1 and 0.5, as that of any isotropic body, not {number}')
+    if key == 'max_residual_stress' and number < 0:
+        raise CriteriaError(f'{key} is in GPa and not negative, as it is of an absolute value, not {number}')
     if key in ('min_p_candidate', 'max_novelty') and not 0 <= number <= 1:
         raise CriteriaError(f'{key} lies between 0 and 1, not {number}')
     return number

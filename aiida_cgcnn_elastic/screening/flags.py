@@ -22,6 +22,7 @@ FLAG_COLUMNS = (
     'material_id',
     *UNCERTAIN,
     'novelty',
+    'residual_stress',
     'elements',
     'n_atoms',
     'band_gap',
@@ -70,11 +71,12 @@ class FlagResult:
 def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
     """Flag and rank the candidates of a prediction table.
 
-    Both parts of the criteria are applied: the filters (so that a table predicted with looser ones can be flagged with
-    stricter ones), then the thresholds on log10 K, log10 G and hardness, or, where the criteria have `min_p_candidate`,
-    that on the probability to reach them, then those on Poisson's ratio and on novelty. Rows without a finite
-    prediction of both moduli are never candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by
-    log10 G, largest first, then by `material_id`.
+    Both parts of the criteria are applied: the filters (so that a table predicted with looser ones can be flagged
+    with stricter ones), then the thresholds on log10 K, log10 G and hardness, or, where the criteria have
+    `min_p_candidate`, that on the probability to reach them, then those on Poisson's ratio, novelty and residual
+    stress (which only models with a potential know). Rows without a finite prediction of both moduli are never
+    candidates. Rank: hardness by `criteria.hardness_law`, largest first; ties by log10 G, largest first, then by
+    `material_id`.
 
     Where the criteria want every material `once` and the column `duplicate_of` tells that some of these are one
     material, the one that the others are duplicates of stays, or the best ranked where that is not among them.
@@ -115,6 +117,10 @@ def flag(predictions: Columns, criteria: Criteria) -> FlagResult:
         novelty = np.full(len(hardness), np.nan) if novelty is None else novelty
         rules.append((reasons.NOVELTY_UNKNOWN, np.isnan(novelty)))
         rules.append((reasons.NOVELTY_TOO_HIGH, novelty > criteria.max_novelty))
+    if criteria.max_residual_stress is not None:
+        stress = float_column(predictions, 'residual_stress')
+        if stress is not None:
+            rules.append((reasons.RESIDUAL_STRESS_TOO_LARGE, stress > criteria.max_residual_stress))
     is_candidate = np.array([reason is None for reason in why], dtype=bool)
     for reason, applies in rules:
         why[is_candidate & applies] = reason

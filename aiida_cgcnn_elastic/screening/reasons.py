@@ -27,6 +27,7 @@ P_CANDIDATE_TOO_LOW = 'p_candidate_too_low'
 POISSON_RATIO_TOO_LOW = 'poisson_ratio_too_low'
 NOVELTY_UNKNOWN = 'novelty_unknown'
 NOVELTY_TOO_HIGH = 'novelty_too_high'
+RESIDUAL_STRESS_TOO_LARGE = 'residual_stress_too_large'
 DUPLICATE_OF_CANDIDATE = 'duplicate_of_candidate'
 BEYOND_MAX_CANDIDATES = 'beyond_max_candidates'
 
@@ -54,6 +55,7 @@ _TEXTS = {
     POISSON_RATIO_TOO_LOW: "Poisson's ratio of the predicted moduli below {min_poisson_ratio}",
     NOVELTY_UNKNOWN: 'the model is not calibrated, so no novelty is known',
     NOVELTY_TOO_HIGH: 'novelty above {max_novelty}',
+    RESIDUAL_STRESS_TOO_LARGE: 'more than {max_residual_stress} GPa of stress in the crystal as it is',
     DUPLICATE_OF_CANDIDATE: 'the same material as another candidate',
     BEYOND_MAX_CANDIDATES: 'not among the best {max_candidates}',
 }

@@ -37,7 +37,8 @@ def made_up(n_crystals: int, seed: int = 0, n_features: int = 6) -> PotentialFea
     rng = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 6, n_crystals))])
     values = rng.normal(3.0, 2.0, (offsets[-1], n_features)).astype(np.float16)
-    return PotentialFeatures('made-up', values, offsets, rng.normal(1.0, 0.5, (n_crystals, 2)).astype(np.float32))
+    responses = rng.normal(1.0, 0.5, (n_crystals, 2)).astype(np.float32)
+    return PotentialFeatures('made-up', values, offsets, responses, np.zeros(n_crystals, dtype=np.float32))
 
 
 def mean_of_first(features: PotentialFeatures) -> np.ndarray:
@@ -103,6 +104,7 @@ def test_repeating_the_atoms_of_a_crystal_changes_nothing():
         np.concatenate([np.tile(features.select([row]).values, (2, 1)) for row in range(30)]),
         2 * features.offsets,
         features.responses,
+        features.residual_stresses,
     )
     assert network.predict(twice) == pytest.approx(network.predict(features), abs=1e-5)
 
@@ -115,6 +117,7 @@ def test_learning_from_atoms_that_are_alike_is_learning_from_one_of_them():
         np.concatenate([np.repeat(features.select([row]).values, counts[row], axis=0) for row in range(30)]),
         np.concatenate([[0], np.cumsum(counts * np.diff(features.offsets))]),
         features.responses,
+        features.residual_stresses,
     )
     own, shares = _distinct(repeated)
     assert np.array_equal(own.offsets, features.offsets)

@@ -39,7 +39,8 @@ def features(toy_graphs) -> PotentialFeatures:
     rng = np.random.default_rng(0)
     responses = rng.normal(1.0, 0.5, (len(toy_graphs), 2)).astype(np.float32)
     values = rng.normal(size=(len(toy_graphs), 3)).astype(np.float16)
-    return PotentialFeatures('made-up', values, np.arange(len(toy_graphs) + 1), responses)
+    stresses = np.zeros(len(toy_graphs), dtype=np.float32)
+    return PotentialFeatures('made-up', values, np.arange(len(toy_graphs) + 1), responses, stresses)
 
 
 @pytest.fixture(scope='module')

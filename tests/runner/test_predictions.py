@@ -58,6 +58,7 @@ def test_columns_in_the_agreed_order() -> None:
         'hardness_chen_high',
         'p_candidate',
         'novelty',
+        'residual_stress',
         'novelty_reason',
         'formula',
         'elements',

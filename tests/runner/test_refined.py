@@ -112,6 +112,24 @@ def test_crystals_that_the_potential_does_not_know_are_rejected_beside_good_ones
     assert not table.column('log10_k_vrh').null_count
 
 
+def test_a_crystal_far_from_its_equilibrium_is_predicted_and_its_stress_said(
+    invoke: Callable, refined: Path, tmp_path: Path
+) -> None:
+    lattices = {'squeezed': 4.0, 'usual': 4.21, 'stretched': 4.6}  # Angstrom
+    path = tmp_path / 'crystals.parquet'
+    CrystalTable.from_crystals([rock_salt(name, 'Mg', 'O', a) for name, a in lattices.items()]).write(path)
+    found = {}
+    for model in (refined, 'fast'):
+        done = invoke('predict', path, '--model', model, '--output', tmp_path / 'p.parquet')
+        assert done.status == 0, done.output
+        found[model] = pq.read_table(tmp_path / 'p.parquet').column('residual_stress').to_pylist()
+    squeezed, usual, stretched = found[refined]
+    assert usual < 5
+    assert squeezed > 10  # K is 160 GPa, and the volume 14 % too small
+    assert stretched > 10
+    assert found['fast'] == [None] * 3
+
+
 def test_a_model_that_reads_out_a_potential_is_not_fine_tuned(
     invoke: Callable, refined: Path, tmp_path: Path, crystals_file: Path
 ) -> None:

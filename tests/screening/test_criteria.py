@@ -18,6 +18,7 @@ def test_an_empty_dictionary_is_the_default() -> None:
     assert criteria.hardness_law == 'chen'
     assert criteria.no_radioactive
     assert criteria.min_poisson_ratio == 0.0
+    assert criteria.max_residual_stress == 20.0
 
 
 def test_the_study_preset_is_its_window() -> None:
@@ -25,6 +26,7 @@ def test_the_study_preset_is_its_window() -> None:
     assert (criteria.min_band_gap, criteria.max_band_gap, criteria.no_radioactive) == (0.1, 3.0, True)
     assert criteria.unknown_band_gap == 'drop'
     assert criteria.min_poisson_ratio is None
+    assert criteria.max_residual_stress is None
 
 
 def test_a_dictionary_overrides_its_preset_and_null_takes_a_criterion_away() -> None:

@@ -179,8 +179,27 @@ def test_moduli_that_do_not_fit_each_other_are_no_candidate() -> None:
     assert ranked(table, Criteria.from_dict({'min_poisson_ratio': 0.1})) == []
 
 
+def test_crystals_under_great_stress_are_no_candidates() -> None:
+    """Where no potential has been asked, nothing is known of the stress, and nothing is lost by that."""
+    names = predictions()['material_id'].to_pylist()
+    stresses = [{'nitride': 480.0, 'diamond': 20.0}.get(name) for name in names]
+    table = predictions().append_column('residual_stress', pa.array(stresses, pa.float64()))
+    assert ranked(predictions(), DEFAULT) == ['diamond', 'nitride', 'carbide']
+    assert ranked(table, DEFAULT) == ['diamond', 'carbide']
+    assert flag(table, DEFAULT).failed['residual_stress_too_large'] == 1
+    assert ranked(table, Criteria.from_dict({'max_residual_stress': 10})) == ['carbide']
+    assert ranked(table, Criteria.from_dict({'max_residual_stress': None})) == ['diamond', 'nitride', 'carbide']
+
+
 @pytest.mark.parametrize(
-    'values', [{'min_p_candidate': 1.5}, {'max_novelty': -0.1}, {'max_novelty': 'low'}, {'min_poisson_ratio': 0.6}]
+    'values',
+    [
+        {'min_p_candidate': 1.5},
+        {'max_novelty': -0.1},
+        {'max_novelty': 'low'},
+        {'min_poisson_ratio': 0.6},
+        {'max_residual_stress': -5},
+    ],
 )
 def test_limits_that_cannot_be(values) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
