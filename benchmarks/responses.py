@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from potential_features import kept_features
 
 from aiida_cgcnn_elastic.cgcnn.blend import blend_weight
 from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
@@ -28,11 +29,9 @@ from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Normalizer, ReadoutMem
 from aiida_cgcnn_elastic.cgcnn.protocol import PROTOCOLS
 from aiida_cgcnn_elastic.cgcnn.readout import fit_readout
 from aiida_cgcnn_elastic.cgcnn.training import train
-from aiida_cgcnn_elastic.crystals import CrystalTable, sources
+from aiida_cgcnn_elastic.crystals import sources
 from aiida_cgcnn_elastic.crystals.elements import element_features
-from aiida_cgcnn_elastic.potentials import HOW_MADE, POTENTIAL, RESPONSES, FeatureMaker, PotentialFeatures
-from aiida_cgcnn_elastic.runner.features import ARRAYS
-from aiida_cgcnn_elastic.runner.files import sha256_of_json
+from aiida_cgcnn_elastic.potentials import POTENTIAL, RESPONSES
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
 
@@ -57,9 +56,6 @@ READOUTS = {
 BLENDS = (('network, no responses', NO_RESPONSES), ('network, no responses', 'readout'), ('network', 'readout'))
 
 DEFAULT = ('network, no responses', 'network', NO_RESPONSES, 'readout')
-
-AT_ONCE = 64
-"""Crystals of a file."""
 
 
 def main() -> None:
@@ -143,29 +139,6 @@ def log10_moduli(responses: np.ndarray) -> np.ndarray:
 def show(trial: str, seed: int, true: np.ndarray, predicted: np.ndarray) -> None:
     errors = [f'{mae(true[:, i], predicted[:, i]):12.4f}' for i in range(len(TARGETS))]
     print(trial.ljust(24), f'{seed:4}', *errors, end=' ')
-
-
-def kept_features(table: CrystalTable, folder: Path, threads: int) -> PotentialFeatures:
-    """Return the features of all crystals, those that are in the folder not made again."""
-    folder = folder / sha256_of_json({'crystals': table.sha256(), **HOW_MADE})[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    pieces = {start: table.slice(start, start + AT_ONCE).arrays() for start in range(0, len(table), AT_ONCE)}
-    files = {start: folder / f'{start:08d}.npz' for start in pieces}
-    parts = []
-    with FeatureMaker(processes=threads) as make:
-        made = make.each(piece for start, piece in pieces.items() if not files[start].exists())
-        for start, piece in pieces.items():
-            file = files[start]
-            if file.exists():
-                saved = dict(np.load(file))
-                parts.append(PotentialFeatures(potential=POTENTIAL, offsets=piece.offsets, **saved))
-            else:
-                parts.append(next(made))
-                temporary = file.with_suffix('.tmp.npz')
-                np.savez(temporary, **{name: getattr(parts[-1], name) for name in ARRAYS})
-                temporary.replace(file)
-                print(f'features of {start + len(piece.lattices)} of {len(table)}', flush=True)
-    return PotentialFeatures.concatenate(parts)
 
 
 if __name__ == '__main__':

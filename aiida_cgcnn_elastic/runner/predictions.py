@@ -67,11 +67,13 @@ def prediction_table(predicted: Mapping[str, NDArray[Any]], known: pa.Table, cri
     ends = hardness_interval(*(values[name] for name in UNCERTAIN), law='chen')
     values['hardness_chen_low'], values['hardness_chen_high'] = ends
     values['p_candidate'] = candidate_probability(values, criteria)
-    values |= {name: predicted.get(name, nothing) for name in ('novelty', 'residual_stress')}
+    values['novelty'] = predicted.get('novelty', nothing)
     columns: dict[str, pa.ChunkedArray | pa.Array] = {'material_id': known.column('material_id')}
     columns |= {name: pa.array(array, pa.float64(), from_pandas=True) for name, array in values.items()}
     reasons = predicted.get('novelty_reason', np.full(known.num_rows, ''))
     columns['novelty_reason'] = pa.array([str(reason) or None for reason in reasons], pa.string())
+    stresses = np.asarray(predicted.get('residual_stress', nothing), dtype=np.float64)
+    columns['residual_stress'] = pa.array(stresses, pa.float64(), from_pandas=True)
 
     names = [name for name in known.column_names if name != 'material_id']
     renamed = {name: name + REFERENCE if name in columns else name for name in names}
