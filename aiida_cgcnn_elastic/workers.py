@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 
-__all__ = ['worker_pool']
+__all__ = ['keep_memory', 'worker_pool']
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def worker_pool(processes: int, initializer: Callable[[], None] | None = None) -> ProcessPoolExecutor:
@@ -26,6 +31,20 @@ def worker_pool(processes: int, initializer: Callable[[], None] | None = None) -
     """
     context = multiprocessing.get_context('spawn')
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(initializer,))
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, instead of giving it back to the system and asking for it anew.
+
+    What a potential is evaluated with are arrays of many megabytes, taken and freed again hundreds of times a second:
+    without this a tenth to a fifth of the time goes into that. The process takes no more than it once needed, and
+    256 MiB. Where the C library is not glibc nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 2**28)
 
 
 def _begin(initializer: Callable[[], None] | None) -> None:

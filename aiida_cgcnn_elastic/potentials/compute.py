@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from aiida_cgcnn_elastic.workers import worker_pool
+from aiida_cgcnn_elastic.workers import keep_memory, worker_pool
 
 from . import response
 from .features import PotentialFeatures
@@ -159,7 +159,7 @@ class FeatureMaker:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = worker_pool(self._processes, _use_one_thread)
+            self._pool = worker_pool(self._processes, _prepare)
         return self._pool
 
 
@@ -176,8 +176,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _use_one_thread() -> None:
+def _prepare() -> None:
     """Prepare a process of the pool."""
     import torch
 
+    keep_memory()
     torch.set_num_threads(1)

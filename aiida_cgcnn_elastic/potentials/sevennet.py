@@ -138,12 +138,18 @@ class _Potential(NamedTuple):
 def _potential(name: str, device: str) -> _Potential:
     """Return a potential on a device, read once."""
     import sevenn._keys as keys
+    from sevenn.nn.convolution import IrrepsConvolution
     from sevenn.util import load_checkpoint
+
+    from .convolution import FastConvolution
 
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of TorchScript, which is not used here
         checkpoint = load_checkpoint(name)
         model = checkpoint.build_model()
+    for name_of_layer, layer in model.named_children():
+        if isinstance(layer, IrrepsConvolution):
+            setattr(model, name_of_layer, FastConvolution(layer))
     model.set_is_batch_data(True)
     model.eval().requires_grad_(False).to(device)
     layers = dict(model.named_children())
