@@ -5,7 +5,7 @@
 
 One network or readout each, for both moduli, as `refined` has it but for what the trial says; then blends of a network
 and a readout, by weights that have the least error on that same fold, which flatters all blends alike. It needs the
-extra `refine`. The features of all crystals, two hours and a half of work on two cores, are kept in FOLDER as they are
+extra `refine`. The features of all crystals, an hour of work on two cores, are kept in FOLDER as they are
 made and taken from there when this is run again. What the responses say by themselves (the mean of Voigt's and Reuss'
 averages, atoms free to move) comes first. `no responses` are the errors on the test fold with all responses
 taken away, as if it were of crystals that are too large for them.

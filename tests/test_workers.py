@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from aiida_cgcnn_elastic.workers import worker_pool
 
@@ -41,3 +44,28 @@ def test_the_initializer_is_called_in_each_process_before_its_work() -> None:
 
 def _mark() -> None:
     os.environ['MARKED_BY_A_TEST'] = 'yes'
+
+
+FAULTS = """
+import resource, sys
+import torch
+from aiida_cgcnn_elastic.workers import keep_memory
+
+if sys.argv[1] == 'keep':
+    keep_memory()
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='only glibc can be told to keep memory')
+def test_memory_that_is_kept_is_not_asked_for_again():
+    """Ten arrays of 64 MiB, one after the other, are 163,840 pages of 4 KiB if each comes from the system."""
+    asked = {
+        how: int(subprocess.run([sys.executable, '-c', FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ('keep', 'usual')
+    }
+    assert asked['keep'] < asked['usual'] / 4

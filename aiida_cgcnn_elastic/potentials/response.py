@@ -41,7 +41,7 @@ POTENTIAL = '7net-l3i5'
 those of density functional theory."""
 
 MOST_EVALUATED = 2000
-"""Atoms, over all distorted copies of a crystal, that are evaluated at most: half a minute on one core or more."""
+"""Atoms, over all distorted copies of a crystal, that are evaluated at most: some 20 seconds on one core."""
 
 STRAIN = 0.002
 """Small enough for differences of one side to be off by a per cent or two only, large enough for single precision."""
