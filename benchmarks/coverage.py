@@ -7,8 +7,8 @@ Trains a protocol, `accurate` if no other is named, without each test part: ``ra
 ``elements:B,C`` all crystals with one of these elements, ``prototypes`` all crystals of a fifth of the prototypes
 (anonymous formula and space group). ``--model DIR`` evaluates a model trained without the fold instead, for
 ``random``. ``--quick`` trains for 15 epochs and 200 trees: errors are larger, what is asked of the intervals is the
-same. ``refined`` needs the extra `refine`; the potentials' features of all crystals, an hour of work on two cores, are kept in
-a folder. A training that was stopped goes on from its ``--checkpoint``.
+same. ``refined`` needs the extra `refine`; the potentials' features of all crystals, an hour of work on two cores,
+are kept in a folder. A training that was stopped goes on from its ``--checkpoint``.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ from aiida_cgcnn_elastic.workers import keep_memory
 
 if sys.argv[1] == 'keep':
     keep_memory()
-torch.ones(2**24)
+for _ in range(20):  # until what is kept is enough
+    torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     torch.ones(2**24)
@@ -68,4 +69,5 @@ def test_memory_that_is_kept_is_not_asked_for_again():
         how: int(subprocess.run([sys.executable, '-c', FAULTS, how], check=True, capture_output=True, text=True).stdout)
         for how in ('keep', 'usual')
     }
-    assert asked['keep'] < asked['usual'] / 4
+    assert asked['usual'] > 150_000
+    assert asked['keep'] < 1000
