@@ -36,9 +36,9 @@ def worker_pool(processes: int, initializer: Callable[[], None] | None = None) -
 def keep_memory() -> None:
     """Let this process keep the memory that it frees, instead of giving it back to the system and asking for it anew.
 
-    What a potential is evaluated with are arrays of many megabytes, taken and freed again hundreds of times a second:
-    without this a tenth to a fifth of the time goes into that. The process takes no more than it once needed, and
-    256 MiB. Where the C library is not glibc nothing changes.
+    What a potential is evaluated with are arrays of many megabytes, taken and freed again hundreds of times a second;
+    each time their pages cost a fault. For processes of a pool only: one keeps the most that it ever needed, and
+    somewhat more. Where the C library is not glibc nothing changes.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt is not None:

@@ -69,6 +69,8 @@ def main() -> None:
         is_test = test_part(name, table, graphs, options.test_fold, options.seed)
         if options.model is not None:
             model = ElasticModel.load(options.model)
+            if (model.potential is None) != (features is None):
+                parser.error(f'{options.model} needs --protocol {"accurate" if model.potential is None else "refined"}')
         else:
             split = {'train': np.flatnonzero(~is_test), 'test': np.flatnonzero(is_test)}
             elements = property_table(more_element_properties())

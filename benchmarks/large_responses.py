@@ -59,7 +59,7 @@ def main() -> None:
         print(f'{len(table)} crystals: {(sizes > options.above).sum()} of more than {options.above} evaluated atoms,')
         print(f'{(sizes > options.up_to).sum()} of more than {options.up_to}', flush=True)
         chosen = table.select(rows)
-        files = [options.folder / f'{name.replace("/", "_")}.pkl' for name in chosen.material_ids]
+        files = [options.folder / f'{name.replace("/", "_")}.features.pkl' for name in chosen.material_ids]
         made = list(pool.map(_make, _cells(chosen), files, [options.up_to] * len(files)))
 
     features = PotentialFeatures(

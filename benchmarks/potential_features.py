@@ -17,7 +17,7 @@ AT_ONCE = 64
 
 def kept_features(table: CrystalTable, folder: Path, threads: int) -> PotentialFeatures:
     """Return the features of all crystals, those that are in the folder not made again."""
-    folder = folder / sha256_of_json({'crystals': table.sha256(), **HOW_MADE})[:12]
+    folder = folder / sha256_of_json({'crystals': table.sha256(), 'arrays': ARRAYS, **HOW_MADE})[:12]
     folder.mkdir(parents=True, exist_ok=True)
     pieces = {start: table.slice(start, start + AT_ONCE).arrays() for start in range(0, len(table), AT_ONCE)}
     files = {start: folder / f'{start:08d}.npz' for start in pieces}

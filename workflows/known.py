@@ -42,6 +42,7 @@ def find_known(
         Those of the job.
     """
     wanted = sorted(model.content_sha256 for model in models.values())
+    needs_potential = any(model.potential for model in models.values())
     table = None
     found: list[PredictionSetData] = []
     seen: set[str] = set()
@@ -50,6 +51,8 @@ def find_known(
         same_models = sorted(model['content_sha256'] for model in predictions.models) == wanted
         if not same_models or predictions.content_sha256 in seen or _decisive(process) != _of(parameters):
             continue
+        if needs_potential and 'residual_stress' not in predictions.base.attributes.get('columns'):
+            continue  # an earlier version did not say what the potential finds
         seen.add(predictions.content_sha256)
         table = crystals.get_table() if table is None else table
         is_known = is_left & _is_in(crystals, table, process.inputs.crystals)
@@ -192,14 +195,16 @@ def _with_properties(predictions: pa.Table | None, today: pa.Table) -> pa.Table:
 
 
 def _equal_rows(table: pa.Table, other: pa.Table) -> np.ndarray:
-    """Return which rows of two tables are equal in all columns, to the last digit."""
+    """Return which rows of two tables are equal in all columns, to the last digit; what is absent is unknown."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     is_equal = np.ones(table.num_rows, dtype=bool)
-    if table.column_names != other.column_names:
-        return ~is_equal
-    for name in table.column_names:
+    for name in {*table.column_names, *other.column_names}:
+        if name not in table.column_names or name not in other.column_names:
+            only = (table if name in table.column_names else other).column(name)
+            is_equal &= only.is_null().to_numpy()
+            continue
         ours, theirs = table.column(name), other.column(name)
         if pa.types.is_floating(ours.type) and pa.types.is_floating(theirs.type):
             # A job cannot tell a missing number from NaN.

@@ -15,10 +15,13 @@ __all__ = ('RefineCalculation', 'validate_models')
 class RefineCalculation(PredictCalculation):
     """Predict the bulk and shear moduli of chosen crystals with a model that needs a universal potential.
 
-    The potential makes the prediction better and several hundred times slower, so this is for the best few per cent of
+    The potential makes the prediction better and some thousand times slower, so this is for the best few per cent of
     a screening. Where the job runs, the extra `refine` must be installed. Crystals with elements that the potential
     does not know are rejected.
     """
+
+    CACHE_VERSION = 1
+    """Raised when the same inputs give other outputs: since 1, predictions have `residual_stress`."""
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:

@@ -74,6 +74,7 @@ def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -
     if frame.empty:
         return empty
     has_stages = 'hardness_first_stage' in frame.columns
+    has_stress = 'residual_stress' in frame.columns and frame['residual_stress'].notna().any()
     rows = [
         {
             **{title: row[column] for column, title in first.items()},
@@ -84,21 +85,21 @@ def _table(frame: pd.DataFrame, first: Mapping[str, str], pk: str, empty: str) -
             'G / GPa (log10)': modulus(row['g_vrh'], row['log10_g_vrh'], row.get('log10_g_vrh_std')),
             'K/G': f'{row["pugh_ratio"]:.2f}',
             'H Chen / GPa': f'{row["hardness_chen"]:.1f}',
-            **({'1st stage': _first_hardness(row)} if has_stages else {}),
+            **({'1st stage': _number(row['hardness_first_stage'])} if has_stages else {}),
             'P(cand.)': share(row.get('p_candidate')),
             'Novelty': share(row.get('novelty')),
+            **({'Stress / GPa': _number(row['residual_stress'])} if has_stress else {}),
             'PK': row[pk],
         }
         for row in frame.to_dict('records')
     ]
     align = [*('right' if title == 'Rank' else 'left' for title in first.values()), *['left'] * 3]
-    align += ['right'] * (8 if has_stages else 7)
+    align += ['right'] * (7 + has_stages + has_stress)
     return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
 
 
-def _first_hardness(row: Mapping[str, Any]) -> str:
-    """Return the hardness that a first stage predicted, a dash where that is the only prediction."""
-    value = row['hardness_first_stage']
+def _number(value: float | None) -> str:
+    """Return a number with one digit; a dash where it is not known, as the hardness of a first stage where none was."""
     return '-' if value is None or value != value else f'{value:.1f}'
 
 

@@ -30,6 +30,7 @@ HOW_MADE: dict[str, str | float] = {
     'potential': POTENTIAL,
     'most_evaluated': response.MOST_EVALUATED,
     'most_stress': response.MOST_STRESS,
+    'most_at_once': response.MOST_AT_ONCE,
     'strain': response.STRAIN,
     'displacement': response.DISPLACEMENT,
     'symmetry_tolerance': response.SYMMETRY_TOLERANCE,
@@ -127,7 +128,7 @@ class FeatureMaker:
             atoms = slice(offsets[start], offsets[stop])
             own = offsets[start : stop + 1] - offsets[start]
             parts.append((lattices[start:stop], atomic_numbers[atoms], frac_coords[atoms], own))
-        # A response takes seconds, or none at all: only one by one do they keep all processes busy to the end.
+        # A response takes a moment or many seconds: only one by one do they keep all processes busy to the end.
         cells: list[Cell] = []
         for row, lattice in enumerate(lattices):
             atoms = slice(offsets[row], offsets[row + 1])

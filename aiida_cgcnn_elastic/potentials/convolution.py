@@ -1,10 +1,11 @@
 """SevenNet's convolution, made faster: the same numbers up to rounding, in a third of the time on a CPU.
 
-A message of a neighbor is the tensor product of its features and the spherical harmonics of its direction, path by path
-(one for each rank that goes in, of the harmonics, and that comes out), each weighted by what the distance says; Thomas
-et al., arXiv:1802.08219. As ``e3nn`` generates the code, the innermost loops run over the 1 to 7 components of a
-tensor, and the gradient of each path's slice of the weights is an array of zeros as large as all of them. Here the
-channels come last, slices are cut at once, and all paths of one input are one product of matrices.
+A message of a neighbor is the tensor product of its features and the spherical harmonics of its direction, path by
+path (one for each rank that goes in, of the harmonics, and that comes out), each weighted, channel by channel, by what
+a network makes of the distance; Thomas et al., arXiv:1802.08219. As ``e3nn`` generates the code, the innermost loops
+run over the 1 to 7 components of a tensor, and the gradient of each path's slice of the weights is an array of zeros
+as large as all of them. Here the channels come last, slices are cut at once, and all paths of one input are one
+product of matrices.
 """
 
 from __future__ import annotations
@@ -74,7 +75,20 @@ class FastConvolution(nn.Module):
             self._paths[path.i_in1].append((place, path.i_in2, third.dim))
 
     def forward(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Replace the features of the atoms by the sums of the messages that they get."""
+        """Replace the features of n atoms by the sums of the messages that they get over e edges.
+
+        Parameters
+        ----------
+        data : dict
+            Of it are read the features, (n, sum of channels times components) in e3nn's order; the harmonics of the
+            edges, (e, sum of components); what describes their distances; and the edges, (2, e), the receiving atoms
+            first. The features are written, (n, sum over the paths of channels times components), over the denominator.
+
+        Returns
+        -------
+        dict
+            The same.
+        """
         features, harmonics = data[self._keys['features']], data[self._keys['harmonics']]
         weights = self.weight_nn(data[self._keys['distances']]).split(self._weights, dim=1)
         to_atom, from_atom = data[self._keys['edges']]

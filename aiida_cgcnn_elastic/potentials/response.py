@@ -37,11 +37,14 @@ __all__ = [
 ]
 
 POTENTIAL = '7net-l3i5'
-"""Of those that features are taken from, the slower one, by a factor of 2.6: its shear moduli are a third nearer to
-those of density functional theory."""
+"""Of those that features are taken from, the slower one: its shear moduli are a third nearer to those of density
+functional theory."""
 
 MOST_EVALUATED = 2000
 """Atoms, over all distorted copies of a crystal, that are evaluated at most: some 20 seconds on one core."""
+
+MOST_AT_ONCE = 500
+"""Atoms of a crystal whose stress alone is evaluated, at most: the memory that they take is some 15 MB an atom."""
 
 STRAIN = 0.002
 """Small enough for differences of one side to be off by a per cent or two only, large enough for single precision."""
@@ -111,7 +114,8 @@ class Responses(NamedTuple):
     values : (m, `N_RESPONSES`) float32
         A row of NaN where the response is not known or tells nothing.
     residual_stresses : (m,) float32
-        The largest absolute principal stress in each crystal as it is, GPa; NaN where the potential fails.
+        The largest absolute principal stress in each crystal as it is, GPa; NaN where the potential fails, and of a
+        crystal without a response that has more than `MOST_AT_ONCE` atoms in its primitive cell.
     """
 
     values: npt.NDArray[np.float32]
@@ -152,15 +156,16 @@ def elastic_responses(
     """
     values = np.full((len(cells), N_RESPONSES), np.nan, dtype=np.float32)
     residual = np.full(len(cells), np.nan, dtype=np.float32)
-    distorted = [_distorted(*cell, most_evaluated) for cell in cells]
-    copies = [[_atoms(*cell)] if own is None else own.copies for cell, own in zip(cells, distorted, strict=True)]
+    distorted = [_distorted(*cell) for cell in cells]
+    copies = [_evaluated(cell, own, most_evaluated) for cell, own in zip(cells, distorted, strict=True)]
     forces, stresses = forces_and_stresses(POTENTIAL, [copy for own in copies for copy in own], device)
     first = 0
-    for row, crystal in enumerate(distorted):
-        own = slice(first, first + len(copies[row]))
-        if np.isfinite(stresses[first]).all():
+    for row, (crystal, of_row) in enumerate(zip(distorted, copies, strict=True)):
+        own = slice(first, first + len(of_row))
+        if of_row and np.isfinite(stresses[first]).all():
             residual[row] = _largest(stresses[first])
-        if crystal is not None and all(np.isfinite(found).all() for found in (*forces[own], stresses[own])):
+        is_known = all(np.isfinite(found).all() for found in (*forces[own], stresses[own]))
+        if crystal is not None and len(of_row) == crystal.n_copies and is_known:
             values[row] = _responses(crystal, forces[own], stresses[own])
         first = own.stop
     values[_tell_nothing(values, most_stress)] = np.nan
@@ -176,22 +181,23 @@ def _tell_nothing(responses: npt.NDArray[np.float32], most_stress: float) -> npt
 
 
 def _distorted(
-    lattice: npt.NDArray[np.float64],
-    atomic_numbers: npt.NDArray[np.uint8],
-    frac_coords: npt.NDArray[np.float64],
-    most_evaluated: int,
+    lattice: npt.NDArray[np.float64], atomic_numbers: npt.NDArray[np.uint8], frac_coords: npt.NDArray[np.float64]
 ) -> Distorted | None:
-    """Return the copies of a crystal, None where they have too many atoms or its symmetry is not found.
-
-    The latter is so of atoms on top of each other, for one: the other crystals must not suffer.
-    """
+    """Return the copies of a crystal, None for atoms on top of each other, for one: the others must not suffer."""
     import spglib
 
     try:
-        found = Distorted.of(lattice, atomic_numbers, frac_coords)
+        return Distorted.of(lattice, atomic_numbers, frac_coords)
     except (spglib.SpglibError, RuntimeError):
         return None
-    return found if found.n_evaluated <= most_evaluated else None
+
+
+def _evaluated(cell: Cell, distorted: Distorted | None, most_evaluated: int) -> list[Atoms]:
+    """Return what is evaluated of a crystal: all its copies, the crystal alone, or where that is too large nothing."""
+    if distorted is not None and distorted.n_evaluated <= most_evaluated:
+        return distorted.copies
+    crystal = _atoms(*cell) if distorted is None else distorted.crystal
+    return [crystal] if len(crystal) <= MOST_AT_ONCE else []
 
 
 def _atoms(

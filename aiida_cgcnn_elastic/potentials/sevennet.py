@@ -147,9 +147,11 @@ def _potential(name: str, device: str) -> _Potential:
         warnings.simplefilter('ignore')  # of TorchScript, which is not used here
         checkpoint = load_checkpoint(name)
         model = checkpoint.build_model()
-    for name_of_layer, layer in model.named_children():
-        if isinstance(layer, IrrepsConvolution):
-            setattr(model, name_of_layer, FastConvolution(layer))
+    convolutions = [name for name, layer in model.named_children() if isinstance(layer, IrrepsConvolution)]
+    if not convolutions:
+        raise RuntimeError(f'{name} has no convolutions of the kind expected: another version of sevenn?')
+    for layer_name in convolutions:
+        setattr(model, layer_name, FastConvolution(getattr(model, layer_name)))
     model.set_is_batch_data(True)
     model.eval().requires_grad_(False).to(device)
     layers = dict(model.named_children())

@@ -27,7 +27,7 @@ ARRAYS = ('values', 'responses', 'residual_stresses')
 """What is saved of `PotentialFeatures`."""
 
 CRYSTALS_AT_ONCE = 16
-"""Crystals that are saved as one piece: a minute of GNoME's on one core, less than a job has to stop in."""
+"""Crystals that are saved as one piece: half a minute of GNoME's on one core, less than a job has to stop in."""
 
 
 def needs_potential(models: Sequence[ElasticModel]) -> bool:

@@ -88,7 +88,7 @@ def predict_in_parts(
     made_from = {
         'crystals': content,
         'models': sha256_of_json(run.report['models']),
-        'potential': HOW_MADE if has_potential else None,
+        **({'potential': HOW_MADE} if has_potential else {}),
         'dtype': settings.dtype,
         'batch_edges': settings.batch_edges,
         'device': device.type,

@@ -38,7 +38,7 @@ def made_up(n_crystals: int, seed: int = 0, n_features: int = 6) -> PotentialFea
     offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 6, n_crystals))])
     values = rng.normal(3.0, 2.0, (offsets[-1], n_features)).astype(np.float16)
     responses = rng.normal(1.0, 0.5, (n_crystals, 2)).astype(np.float32)
-    return PotentialFeatures('made-up', values, offsets, responses, np.zeros(n_crystals, dtype=np.float32))
+    return PotentialFeatures('made-up', values, offsets, responses, np.arange(n_crystals, dtype=np.float32))
 
 
 def mean_of_first(features: PotentialFeatures) -> np.ndarray:

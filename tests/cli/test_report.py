@@ -38,6 +38,12 @@ def test_what_is_not_certain_is_shown_where_it_is_known():
     assert 'P(cand.)' in header
     assert '100 ±2 (2.000)' in line  # 100 ln(10) 0.01
     assert line.split()[-3:] == ['0.88', '0.00', '1']
-    *_, line = predictions_table(pd.DataFrame([row])).splitlines()
+    header, _, line, other = predictions_table(
+        pd.DataFrame([{**row, 'residual_stress': 17.84}, {**row, 'residual_stress': None}])
+    ).splitlines()
+    assert 'Stress / GPa' in header
+    assert (line.split()[-2], other.split()[-2]) == ('17.8', '-')
+    header, _, line = predictions_table(pd.DataFrame([{**row, 'residual_stress': None}])).splitlines()
+    assert 'Stress' not in header
     assert line.split()[-3:] == ['-', '-', '1']
     assert modulus(100.0, 2.0, float('nan')) == '100 (2.000)'

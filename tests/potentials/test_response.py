@@ -275,6 +275,13 @@ def test_the_stress_in_a_crystal_is_known_where_its_response_is_not():
     assert ordinary < 5
 
 
+def test_a_crystal_that_is_too_large_for_its_stress_spoils_no_other(monkeypatch):
+    monkeypatch.setattr('aiida_cgcnn_elastic.potentials.response.MOST_AT_ONCE', 59)
+    found = elastic_responses([cell_of(atoms) for atoms in (LARGE, DIAMOND)])
+    assert np.isnan(found.residual_stresses).tolist() == [True, False]
+    assert np.isfinite(found.values[1]).all()
+
+
 def test_pressure_makes_a_crystal_stiffer():
     """By some 4 GPa of K for each GPa of pressure, as MgO is known to; see Birch, Phys. Rev. 71, 809 (1947)."""
     squeezed, usual = responses(STRESSED[0], bulk('MgO', 'rocksalt', a=4.21))

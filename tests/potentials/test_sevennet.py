@@ -111,8 +111,12 @@ def test_crystals_are_chosen_with_their_atoms(plain):
     assert np.array_equal(chosen.values[2:10], plain.values[:8])
     assert np.array_equal(chosen.values[10:], plain.values[8:])
     assert np.array_equal(chosen.responses, plain.responses[[1, 0, 1]])
+    stresses = plain.residual_stresses
+    assert stresses[0] != stresses[1]
+    assert np.array_equal(chosen.residual_stresses, stresses[[1, 0, 1]])
     joined = PotentialFeatures.concatenate([chosen, plain])
     assert joined.offsets.tolist() == [0, 2, 10, 12, 20, 22]
     assert np.array_equal(joined.responses[3:], plain.responses)
+    assert np.array_equal(joined.residual_stresses, stresses[[1, 0, 1, 0, 1]])
     with pytest.raises(ValueError, match='different potentials'):
         PotentialFeatures.concatenate([plain, replace(plain, potential='another')])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from aiida import orm
 
@@ -13,7 +14,7 @@ from aiida_cgcnn_elastic.cli.report import counts_text, reuse_text
 from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
-from aiida_cgcnn_elastic.workflows.known import find_known
+from aiida_cgcnn_elastic.workflows.known import _equal_rows, find_known
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 
 CRITERIA = {'min_hardness': 21.0}
@@ -128,3 +129,10 @@ def test_other_parameters_or_models_or_the_wish_are_reasons_to_predict(first, se
     assert find_known(first.inputs.crystals.release, {'a': other, 'b': other}, {}) == []
     process = screen('anew', crystals[:2], overrides={'reuse': False})
     assert len(jobs(process)) == 1
+
+
+def test_rows_are_equal_where_a_column_that_one_table_lacks_says_nothing():
+    earlier = pa.table({'material_id': ['a', 'b', 'c'], 'k_vrh': [1.0, None, 3.0]})
+    later = earlier.append_column('residual_stress', pa.array([None, None, 5.0]))
+    for pair in ((earlier, later), (later, earlier)):
+        assert _equal_rows(*pair).tolist() == [True, True, False]

@@ -14,6 +14,7 @@ from aiida_cgcnn_elastic.crystals import CrystalTable
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.groups import FirstStageGroup, PredictionsGroup
+from aiida_cgcnn_elastic.workflows.known import find_known
 from aiida_cgcnn_elastic.workflows.screen import ScreenWorkChain
 from tests.labelled import rock_salt
 
@@ -125,6 +126,30 @@ def test_refined_values_decide_what_is_a_candidate(finished):
     assert summary['n_candidates'] + sum(summary['failed_by_reason'].values()) == 10
     assert 'refined' in counts_text(summary)
     assert '1 kept as they were: unknown_species 1' in counts_text(summary)
+
+
+def test_the_stress_is_known_of_what_the_potential_has_seen(finished):
+    best = query.predictions(screening='two').set_index('material_id')
+    assert (best['residual_stress'].notna() == (best['model'] == 'refined')).all()
+    found = query.predictions(screening='two', where={'residual_stress': ('<', 20.0)})
+    assert {'diamond', 'c-BN'} <= set(found['material_id'])
+    ranking = finished.outputs.candidates.get_dict()['candidates']
+    stresses = {row['material_id']: row['residual_stress'] for row in ranking}
+    assert stresses['diamond'] == best.loc['diamond', 'residual_stress']
+
+
+def test_predictions_without_the_stress_are_not_taken_for_a_model_that_tells_it(finished):
+    """Earlier versions wrote such."""
+    (job,) = (node for node in finished.called_descendants if node.process_label == 'RefineCalculation')
+    predictions = job.outputs.predictions
+    columns = predictions.base.attributes.get('columns')
+    models = dict(job.inputs.models)
+    assert [node.uuid for node in find_known(job.inputs.crystals, models, {})] == [predictions.uuid]
+    predictions.backend_entity.set_attribute('columns', [name for name in columns if name != 'residual_stress'])
+    try:
+        assert find_known(job.inputs.crystals, models, {}) == []
+    finally:
+        predictions.backend_entity.set_attribute('columns', columns)
 
 
 def test_candidate_remembers_the_first_stage(finished):
