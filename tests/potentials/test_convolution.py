@@ -58,3 +58,12 @@ def test_a_convolution_of_another_kind_is_refused(wrong):
     layer = SimpleNamespace(convolution=product, weight_nn=torch.nn.Identity(), denominator=1.0, **keys)
     with pytest.raises(ValueError, match=wrong.partition(',')[0]):
         FastConvolution(layer)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('name', POTENTIALS)
+def test_a_gpu_gives_the_same_forces(name):
+    found, stresses = forces_and_stresses(name, CRYSTALS, 'cuda')
+    expected, expected_stresses = forces_and_stresses(name, CRYSTALS)
+    assert np.concatenate(found) == pytest.approx(np.concatenate(expected), abs=1e-3)
+    assert stresses == pytest.approx(expected_stresses, abs=0.05)
