@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from aiida_cgcnn_elastic import pretrained
 from aiida_cgcnn_elastic.cgcnn.blend import folds
@@ -29,9 +28,10 @@ from aiida_cgcnn_elastic.cgcnn.metrics import mae
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.crystals import CrystalTable, sources
 from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialFeatures
+from aiida_cgcnn_elastic.potentials.compute import prepare_process
 from aiida_cgcnn_elastic.potentials.response import Distorted, elastic_responses
 from aiida_cgcnn_elastic.potentials.sevennet import atom_features
-from aiida_cgcnn_elastic.workers import keep_memory, worker_pool
+from aiida_cgcnn_elastic.workers import worker_pool
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
 
@@ -52,7 +52,7 @@ def main() -> None:
     training = model.card['training'][0]
     if table.sha256() != training['data']['content_sha256']:
         parser.error('the crystals are not those of the training, in its order: who left which out is not known')
-    with worker_pool(options.threads, _prepare) as pool:
+    with worker_pool(options.threads, prepare_process) as pool:
         sizes = np.array(list(pool.map(_size, _cells(table), chunksize=64)))
         rows = np.flatnonzero((sizes > options.above) & (sizes <= options.up_to))
         print(f'{len(table)} crystals: {(sizes > options.above).sum()} of more than {options.above} evaluated atoms,')
@@ -98,11 +98,6 @@ def _cells(table: CrystalTable) -> list[tuple[np.ndarray, ...]]:
     lattices, numbers, coords, offsets = table.arrays()
     atoms = [slice(offsets[row], offsets[row + 1]) for row in range(len(table))]
     return [(lattice, numbers[own], coords[own]) for lattice, own in zip(lattices, atoms, strict=True)]
-
-
-def _prepare() -> None:
-    keep_memory()
-    torch.set_num_threads(1)
 
 
 def _size(cell: tuple[np.ndarray, ...]) -> int:

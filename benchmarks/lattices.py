@@ -12,6 +12,7 @@ the median residual stress.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ import numpy as np
 from aiida_cgcnn_elastic.cgcnn.inference import predict
 from aiida_cgcnn_elastic.cgcnn.metrics import mae
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
-from aiida_cgcnn_elastic.crystals import sources
+from aiida_cgcnn_elastic.crystals import CrystalTable, sources
+from aiida_cgcnn_elastic.crystals.table import CrystalArrays
 from aiida_cgcnn_elastic.potentials import FeatureMaker
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
@@ -40,13 +42,11 @@ def main() -> None:
     chosen = np.random.default_rng(0).choice(tested, min(options.crystals, len(tested)), replace=False)
     table = table.select(np.sort(chosen))
     model = ElasticModel.load(options.model)
-    for scale in options.scale:
-        arrays = table.arrays()
-        arrays = arrays._replace(lattices=arrays.lattices * scale)
-        features = None
-        if model.potential is not None:
-            with FeatureMaker(processes=options.threads) as make:
-                features = make(*arrays)
+    with contextlib.nullcontext() if model.potential is None else FeatureMaker(processes=options.threads) as make:
+        of_scale = {scale: scaled(table, scale) for scale in options.scale}
+        features_of = {scale: make and make(*arrays) for scale, arrays in of_scale.items()}
+    for scale, arrays in of_scale.items():
+        features = features_of[scale]
         predicted = predict([model], *arrays, features=features, device='cpu', threads=options.threads)
         print(f'lattice constants times {scale:g}: novelty {predicted["novelty"].mean():.2f}', end='')
         print('' if features is None else f', residual stress {np.nanmedian(features.residual_stresses):.2f} GPa')
@@ -56,6 +56,11 @@ def main() -> None:
             bias = (predicted[target] - true).mean()
             error = mae(true, predicted[target])
             print(f'  {target}: MAE {error:.4f}, bias {bias:+.4f}, covered {covered.mean():.3f}', flush=True)
+
+
+def scaled(table: CrystalTable, scale: float) -> CrystalArrays:
+    arrays = table.arrays()
+    return arrays._replace(lattices=arrays.lattices * scale)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from .features import PotentialFeatures
 from .response import N_RESPONSES, Cell, Responses, elastic_responses
 from .sevennet import N_FEATURES, POTENTIALS, atom_features, groups
 
-__all__ = ['HOW_MADE', 'POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'require_potential']
+__all__ = ['HOW_MADE', 'POTENTIAL', 'FeatureMaker', 'PotentialUnavailable', 'prepare_process', 'require_potential']
 
 Piece = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.int64]]
 """What a `FeatureMaker` is called with: lattices, atomic numbers, fractional coordinates and offsets."""
@@ -160,7 +160,7 @@ class FeatureMaker:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = worker_pool(self._processes, _prepare)
+            self._pool = worker_pool(self._processes, prepare_process)
         return self._pool
 
 
@@ -177,8 +177,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _prepare() -> None:
-    """Prepare a process of the pool."""
+def prepare_process() -> None:
+    """Prepare a process of a pool that evaluates potentials: one thread, and memory that is kept."""
     import torch
 
     keep_memory()

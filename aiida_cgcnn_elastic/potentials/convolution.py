@@ -95,7 +95,7 @@ class FastConvolution(nn.Module):
         n_atoms, n_edges = len(features), len(from_atom)
         by_rank = harmonics.split(self._harmonics, dim=1)
         inputs = features.split([channels * size for channels, size in self._inputs], dim=1)
-        summed: list[Tensor] = [features] * len(self._weights)
+        summed: dict[int, Tensor] = {}
         for given, (channels, size), paths in zip(inputs, self._inputs, self._paths, strict=True):
             turned = given.reshape(n_atoms, channels, size).transpose(1, 2).reshape(n_atoms, size * channels)
             sent = turned.index_select(0, from_atom).view(n_edges, size, channels)
@@ -110,5 +110,6 @@ class FastConvolution(nn.Module):
                 weighted = (message * weights[place][:, None, :]).view(n_edges, n_components * channels)
                 total = features.new_zeros(n_atoms, n_components * channels).index_add(0, to_atom, weighted)
                 summed[place] = total.view(n_atoms, n_components, channels).transpose(1, 2).reshape(n_atoms, -1)
-        data[self._keys['features']] = torch.cat(summed, dim=1).div(self.denominator)
+        in_order = [summed[place] for place in range(len(summed))]
+        data[self._keys['features']] = torch.cat(in_order, dim=1).div(self.denominator)
         return data
