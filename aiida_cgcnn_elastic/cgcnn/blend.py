@@ -43,9 +43,11 @@ from .training import (
     check_arguments,
     evaluate_parts,
     fingerprint,
+    n_taught,
     require_same_training,
     train,
     versions,
+    with_target,
 )
 
 __all__ = ['BlendResult', 'blend_weight', 'folds', 'remove_checkpoint', 'train_blend']
@@ -125,7 +127,8 @@ def train_blend(
     element_table : (119, p) array
         See `baselines.features.property_table`; kept in the model.
     features : PotentialFeatures, optional
-        What a potential knows of the crystals; needed by a protocol with a readout, or whose networks see responses.
+        What a potential knows of the crystals; needed by a protocol with a readout, or whose networks see responses or
+        are taught them.
     checkpoint : Path, optional
         Folder for what is finished: a folder for each network, a file for each boosting or readout.
     progress : callable, optional
@@ -137,11 +140,11 @@ def train_blend(
         raise ValueError('the protocol has no folds: it is not one of a blend')
     if protocol.needs_potential != (features is not None) or (features is not None and len(features) != len(graphs)):
         raise ValueError(
-            "a protocol with a readout, or whose networks see responses, and no other, needs a potential's features of "
-            'all crystals'
+            'a protocol with a readout, or whose networks see responses or are taught them, and no other, needs a '
+            "potential's features of all crystals"
         )
     columns, split = check_arguments(graphs, targets, split, protocol)
-    rows = split['train'][np.isfinite([values[split['train']] for values in columns.values()]).any(axis=0)]
+    rows = with_target(split['train'], columns)
     if len(rows) < 2 * protocol.folds:
         raise ValueError(f'{len(rows)} crystals with targets are too few for {protocol.folds} folds')
     fold = np.full(len(graphs), -1, dtype=np.int64)
@@ -161,6 +164,10 @@ def train_blend(
     # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
     single = dataclasses.replace(protocol, name='network', folds=None, boosting=None, readout=None)
     shown = features if single.needs_potential else None
+    # Whoever predicts needs none of what networks are taught only.
+    features = features if protocol.sees_potential else None
+    # All networks may be taught by crystals without a target: none of these is predicted out of fold.
+    others = np.setdiff1d(split['train'], rows) if protocol.responses_taught is not None else rows[:0]
     kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
     statistics = None
     if protocol.boosting is not None:
@@ -172,7 +179,8 @@ def train_blend(
     out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*kinds, 'blend')} for name in columns}
     for index in range(protocol.folds):
         inside, outside = rows[fold[rows] != index], rows[fold[rows] == index]
-        trained = run.network(index, graphs, columns, inside, single, element_features, shown, seed + index)
+        taught = np.concatenate([inside, others])
+        trained = run.network(index, graphs, columns, taught, single, element_features, shown, seed + index)
         history += [{'fold': index, **entry} for entry in trained.history]
         second: AnyMember
         if protocol.readout is not None:
@@ -222,7 +230,8 @@ def train_blend(
                 **(record or {}),
                 'protocol': protocol.to_dict(),
                 'seed': seed,
-                'n_crystals': {part: len(members) for part, members in split.items()},
+                'n_crystals': {part: len(with_target(members, columns)) for part, members in split.items()},
+                **n_taught(protocol, None if shown is None else shown.responses, split['train'], rows),
                 'blend': blend,
                 'calibration': reason or 'on the out-of-fold predictions',
                 'metrics': metrics,

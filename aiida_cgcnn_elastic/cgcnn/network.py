@@ -315,10 +315,14 @@ class CGCNN(nn.Module):
 
     def head(self, features: Tensor, responses: Tensor | None) -> Tensor:
         """Return (m, n_targets) standardised predictions from what `pooled` gave and the same (m, r) responses."""
+        return self.output(self.last_hidden(features, responses))
+
+    def last_hidden(self, features: Tensor, responses: Tensor | None) -> Tensor:
+        """Return the (m, h) features that `head` makes its predictions from."""
         first, *others = self.hidden
         features = first(features)
         if self.response is not None:
             features = features + self.response(responses, TO_CRYSTAL)
         for layer in others:
             features = layer(functional.softplus(features))
-        return self.output(functional.softplus(features))
+        return functional.softplus(features)

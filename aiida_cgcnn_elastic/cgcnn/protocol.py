@@ -54,6 +54,10 @@ class Protocol(Settings):
     responses_withheld : float, optional
         Networks see how crystals respond to strain, as a potential has it, of all but this fraction of the crystals in
         an epoch, so that those without a response are predicted too. They see none if it is not given.
+    responses_taught : float, optional
+        Networks learn to tell how crystals respond to strain, as a potential has it, beside the targets: the weight of
+        that in the loss, a mean absolute error whatever ``loss`` is. Crystals without a target, but with a response,
+        are learned from too. The networks need no potential to predict. Not with ``responses_withheld``.
     folds : int, optional
         Of a cross-fitted blend: the training part is divided into that many, and for each a network and a boosting are
         trained on the others. One training of networks only if not given.
@@ -82,6 +86,7 @@ class Protocol(Settings):
     ema_decay: float | None = None
     keep: str = 'best'
     responses_withheld: float | None = None
+    responses_taught: float | None = None
     folds: int | None = None
     boosting: Boosting | None = None
     readout: ReadoutRecipe | None = None
@@ -99,6 +104,10 @@ class Protocol(Settings):
         for name in ('ema_decay', 'responses_withheld'):
             if getattr(self, name) is not None:
                 self._check_numbers(name, is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
+        if self.responses_taught is not None:
+            self._check_numbers('responses_taught', is_allowed=lambda x: 0 < x < math.inf, expected='above 0')
+            if self.responses_withheld is not None:
+                raise ValueError('networks that see responses (responses_withheld) cannot be taught to tell them')
         self.architecture(1)
         n_seconds = sum(recipe is not None for recipe in (self.boosting, self.readout))
         if n_seconds != (self.folds is not None):
@@ -110,7 +119,12 @@ class Protocol(Settings):
 
     @property
     def needs_potential(self) -> bool:
-        """Whether the features of a potential are needed (see `potentials`)."""
+        """Whether a training needs the features of a potential (see `potentials`)."""
+        return self.sees_potential or self.responses_taught is not None
+
+    @property
+    def sees_potential(self) -> bool:
+        """Whether what comes of the training needs them as well, to predict."""
         return self.readout is not None or self.responses_withheld is not None
 
     def architecture(self, n_targets: int, n_responses: int = 0) -> Architecture:
@@ -162,7 +176,7 @@ class Protocol(Settings):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what a protocol does not have is left out where most have not."""
         values = super().to_dict()
-        optional = ('responses_withheld', 'folds', 'boosting', 'readout')
+        optional = ('responses_withheld', 'responses_taught', 'folds', 'boosting', 'readout')
         return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 

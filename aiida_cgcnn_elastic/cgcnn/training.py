@@ -32,7 +32,7 @@ from .metrics import all_metrics
 from .model import UNITS, ElasticModel, Member, Normalizer, write_atomically
 from .network import CGCNN, Batch
 from .protocol import PROTOCOLS, Protocol
-from .response import withhold
+from .response import ResponseHead, is_known, withhold
 from .schedule import ema_decay, one_cycle
 from .splits import PARTS, Split
 
@@ -47,9 +47,11 @@ __all__ = [
     'check_arguments',
     'evaluate_parts',
     'fingerprint',
+    'n_taught',
     'require_same_training',
     'train',
     'versions',
+    'with_target',
 ]
 
 CHECKPOINT_FILE = 'checkpoint.safetensors'
@@ -138,14 +140,16 @@ def train(
     split : dict
         Rows of the parts ``train``, ``validation`` and ``test``; the last may be empty or absent. Only the training
         part decides the standardisation of the targets and the weights, only the validation part the epoch that is
-        kept.
+        kept. Crystals without a target play no part, but in a training part with ``responses_taught`` that of their
+        response.
     protocol : Protocol
     element_features : (119, f) array
         Kept in the model.
     seed : int
         Of the initial weights, the order of the crystals and which responses are withheld.
     features : PotentialFeatures, optional
-        What a potential knows of the ``m`` crystals; needed if and only if the protocol has ``responses_withheld``.
+        What a potential knows of the ``m`` crystals; needed if and only if the protocol has ``responses_withheld`` or
+        ``responses_taught``.
     checkpoint : Path, optional
         Folder for the checkpoint.
     resume : bool
@@ -181,12 +185,15 @@ def train(
         If the loss is no longer finite.
     """
     columns, split = check_arguments(graphs, targets, split, protocol)
-    sees = protocol.responses_withheld is not None
-    if sees != (features is not None) or (features is not None and len(features) != len(graphs)):
-        raise ValueError("a protocol whose networks see responses, and no other, needs a potential's features of all")
+    if protocol.needs_potential != (features is not None) or (features is not None and len(features) != len(graphs)):
+        raise ValueError(
+            "a protocol whose networks see responses or are taught them, and no other, needs a potential's features of "
+            'all crystals'
+        )
+    seen = None if protocol.responses_withheld is None else features
     groups = [tuple(columns)] if protocol.joint_targets else [(name,) for name in columns]
     if start is not None:
-        if start.potential != (None if features is None else features.potential):
+        if start.potential != (None if seen is None else seen.potential):
             raise ValueError(f'the network to start from needs the potential {start.potential}, and no other')
         if groups != [tuple(columns)] or set(start.targets) != set(columns):
             raise ValueError(f'the network to start from predicts {start.targets}, the training has {groups}')
@@ -256,36 +263,50 @@ class _Training:
         self.seed = seed
         self.device = device
         self.graphs = graphs
-        self.features = features
-        self.responses = None if features is None else features.responses
+        seen = None if protocol.responses_withheld is None else features
+        self.features = seen
+        self.responses = None if seen is None else seen.responses
+        self.told = None if features is None or protocol.responses_taught is None else features.responses
         self.values = np.stack([columns[name] for name in self.targets], axis=1)
-        is_known = np.asarray(np.isfinite(self.values).any(axis=1))
-        self.rows = {part: rows[is_known[rows]] for part, rows in split.items()}
+        has_target = np.asarray(np.isfinite(self.values).any(axis=1))
+        self.rows = {part: rows[has_target[rows]] for part, rows in split.items()}
+        labelled = self.rows['train']
+        if self.told is not None:
+            self.rows['train'] = split['train'][(has_target | is_known(self.told))[split['train']]]
         evaluated = [part for part in ('validation', 'test') if len(self.rows[part])]
         self.evaluated = {part: graphs.select(self.rows[part]) for part in evaluated}
-        self.evaluated_features = {
-            part: None if features is None else features.select(self.rows[part]) for part in evaluated
-        }
+        self.evaluated_features = {part: None if seen is None else seen.select(self.rows[part]) for part in evaluated}
         self.has_fixed_statistics = start is not None
         if start is None:
-            self.normalizer = Normalizer.of(self.values[self.rows['train']])
+            self.normalizer = Normalizer.of(self.values[labelled])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                n_responses = 0 if features is None else features.responses.shape[1]
+                n_responses = 0 if seen is None else seen.responses.shape[1]
                 self.network = CGCNN(protocol.architecture(len(self.targets), n_responses), element_features)
             if self.network.arrangement is not None:
                 self.network.arrangement.set_scale(graphs.select(self.rows['train']))
-            if self.network.response is not None and features is not None:
-                self.network.response.set_scale(features.responses[self.rows['train']])
+            if self.network.response is not None and seen is not None:
+                self.network.response.set_scale(seen.responses[self.rows['train']])
             self.network.to(device)
         else:
             self.normalizer = start.normalizer
             self.network = copy.deepcopy(start.network).to(device)
+        self.head: ResponseHead | None = None
+        if self.told is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.head = ResponseHead(self.told.shape[1], self.network.architecture.hidden_width)
+            self.head.set_scale(self.told[self.rows['train']])
+            self.head.to(device)
         self.standardised = self.normalizer.standardise(self.values)
         self.average = copy.deepcopy(self.network) if protocol.ema_decay is not None else None
         kind = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[protocol.optimizer]
+        of_head = [] if self.head is None else list(self.head.parameters())
         self.optimizer = kind(
-            self.network.parameters(), lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True
+            [*self.network.parameters(), *of_head],
+            lr=protocol.learning_rate,
+            weight_decay=protocol.weight_decay,
+            fused=True,
         )
         self.epoch = 0
         self.batch = 0
@@ -337,6 +358,8 @@ class _Training:
         """Return all that `load_state` needs, as plain values and tensors."""
         tensors = {f'network.{name}': tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f'kept.{name}': tensor for name, tensor in self.kept.items()}
+        if self.head is not None:
+            tensors |= {f'head.{name}': tensor for name, tensor in self.head.state_dict().items()}
         if self.average is not None:
             tensors |= {f'average.{name}': tensor for name, tensor in self.average.state_dict().items()}
         for index, moments in self.optimizer.state_dict()['state'].items():
@@ -360,6 +383,8 @@ class _Training:
 
         self.network.load_state_dict(part('network.'))
         self.kept = part('kept.')
+        if self.head is not None:
+            self.head.load_state_dict(part('head.'))
         if self.average is not None:
             self.average.load_state_dict(part('average.'))
         moments: dict[int, dict[str, Tensor]] = {}
@@ -378,19 +403,25 @@ class _Training:
         responses = None if self.responses is None else self.responses[rows]
         batch = Batch.from_graphs(self.graphs.select(rows), self.device, responses=responses)
         true = torch.from_numpy(self.standardised[rows]).to(self.device, torch.float32)
-        is_known = torch.isfinite(true)
+        has_value = torch.isfinite(true)
         rate, decay = self._rate_and_decay(self.n_batches_done)
         for group in self.optimizer.param_groups:
             group['lr'], group['betas'] = rate, (decay, group['betas'][1])
         self.network.train(not self.has_fixed_statistics)
-        predicted = self.network(batch)
-        errors = predicted[is_known] - true[is_known]
-        loss = errors.square().mean() if self.protocol.loss == 'mse' else errors.abs().mean()
+        features = self.network.last_hidden(self.network.pooled(batch), batch.responses)
+        predicted = self.network.output(features)
+        errors = predicted[has_value] - true[has_value]
+        n_labelled = int(has_value.any(dim=1).sum())
+        # A batch of crystals without a target has no error, not one of NaN.
+        loss = (errors.square() if self.protocol.loss == 'mse' else errors.abs()).sum() / max(len(errors), 1)
         value = float(loss.detach())
-        if not math.isfinite(value):
+        if self.head is not None and self.told is not None and self.protocol.responses_taught is not None:
+            told = torch.from_numpy(self.told[rows]).to(self.device)
+            loss = loss + self.protocol.responses_taught * self.head.loss(features, told)
+        if not math.isfinite(float(loss.detach())):
             names = ' and '.join(self.targets)
             raise Diverged(
-                f'the loss of {names} is {value} in batch {self.batch + 1} of epoch {self.epoch + 1}; '
+                f'the loss of {names} is {float(loss.detach())} in batch {self.batch + 1} of epoch {self.epoch + 1}; '
                 'a smaller learning rate may help'
             )
         self.optimizer.zero_grad()
@@ -398,9 +429,9 @@ class _Training:
         self.optimizer.step()
         if self.average is not None:
             self._update_average()
-        self.loss_sum += value * len(rows)
-        self.loss_count += len(rows)
-        self.train_sums += _sums(predicted.detach(), true, is_known)
+        self.loss_sum += value * n_labelled
+        self.loss_count += n_labelled
+        self.train_sums += _sums(predicted.detach(), true, has_value)
 
     def _rate_and_decay(self, step: int) -> tuple[float, float]:
         """Return the learning rate and the decay of Adam's first moment for a batch of this training."""
@@ -604,6 +635,32 @@ def _read_checkpoint(file: Path, mark: str, trainings: Sequence[_Training]) -> N
         training.load_state(values, own)
 
 
+def with_target(rows: npt.NDArray[np.int64], columns: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
+    """Return those of the rows that have one of the targets at least."""
+    return rows[np.isfinite([values[rows] for values in columns.values()]).any(axis=0)]
+
+
+def n_taught(
+    protocol: Protocol,
+    responses: npt.NDArray[np.float32] | None,
+    train: npt.NDArray[np.int64],
+    labelled: npt.NDArray[np.int64],
+) -> dict[str, dict[str, int]]:
+    """Return, for the card, of how many training crystals networks learned the response; nothing where of none.
+
+    Those among them that had no target are counted by themselves.
+    """
+    if protocol.responses_taught is None or responses is None:
+        return {}
+    n_learned = int(is_known(responses[train]).sum())
+    return {
+        'responses_taught': {
+            'n_crystals': n_learned,
+            'n_without_target': n_learned - int(is_known(responses[labelled]).sum()),
+        }
+    }
+
+
 def evaluate_parts(
     model: ElasticModel,
     graphs: CrystalGraphs,
@@ -646,8 +703,9 @@ def _result(
     model = ElasticModel([member for training in trainings for member in training.model().members], {})
     graphs, features = trainings[0].graphs, trainings[0].features
     predictions, metrics = evaluate_parts(model, graphs, columns, split, device=str(device), features=features)
+    labelled = {part: with_target(rows, columns) for part, rows in split.items()}
     history = [entry for training in trainings for entry in training.history]
-    calibration = _calibrate(model, graphs, columns, split, protocol, device, features)
+    calibration = _calibrate(model, graphs, columns, labelled, protocol, device, features)
     model.card = {
         'name': protocol.name,
         'citation': CITATION,
@@ -657,7 +715,8 @@ def _result(
                 **record,
                 'protocol': protocol.to_dict(),
                 'seed': seed,
-                'n_crystals': {part: len(rows) for part, rows in split.items()},
+                'n_crystals': {part: len(rows) for part, rows in labelled.items()},
+                **n_taught(protocol, trainings[0].told, split['train'], labelled['train']),
                 'kept_epochs': {
                     name: max(entry['epoch'] for entry in training.history if entry['is_kept'])
                     for training in trainings
@@ -668,7 +727,7 @@ def _result(
                 'fingerprint': mark,
                 'device': device.type,
                 'threads': torch.get_num_threads(),
-                'versions': versions(*(() if features is None else OF_POTENTIALS)),
+                'versions': versions(*(OF_POTENTIALS if protocol.needs_potential else ())),
             }
         ],
     }

@@ -13,6 +13,7 @@ from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
@@ -76,8 +77,7 @@ def split_unknown(table: CrystalTable) -> tuple[CrystalTable, list[Rejection]]:
 
     arrays = table.arrays()
     is_unknown = ~np.isin(arrays.atomic_numbers, sorted(known_elements()))
-    crystals = np.repeat(np.arange(len(table)), np.diff(arrays.offsets))
-    rows = np.unique(crystals[is_unknown])
+    rows = np.flatnonzero(_has_unknown(table))
     if not len(rows):
         return table, []
     ids = table.material_ids
@@ -90,14 +90,52 @@ def split_unknown(table: CrystalTable) -> tuple[CrystalTable, list[Rejection]]:
     return table.select(np.setdiff1d(np.arange(len(table)), rows)), rejections
 
 
+def _has_unknown(table: CrystalTable) -> NDArray[np.bool_]:
+    """Say which crystals have an element that the potential does not know."""
+    import numpy as np
+
+    from aiida_cgcnn_elastic.potentials import known_elements
+
+    arrays = table.arrays()
+    is_unknown = ~np.isin(arrays.atomic_numbers, sorted(known_elements()))
+    return np.logical_or.reduceat(is_unknown, arrays.offsets[:-1])
+
+
 def training_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> PotentialFeatures:
     """Return the features of all crystals, saved in a folder as they are made, for --resume to continue from.
+
+    Those of crystals with an element that the potential does not know are zeros, and they have no response.
 
     Raises
     ------
     RunFailed
         With `Status.STOPPED` if the run must stop.
     """
+    import numpy as np
+
+    from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialFeatures
+
+    has_unknown = _has_unknown(crystals)
+    if not has_unknown.any():
+        features = _saved_features(run, crystals, folder, device)
+    else:
+        known = np.flatnonzero(~has_unknown)
+        own = _saved_features(run, crystals.select(known), folder, device)
+        offsets = crystals.arrays().offsets
+        n_atoms = np.diff(offsets)
+        values = np.zeros((offsets[-1], own.values.shape[1]), dtype=own.values.dtype)
+        values[np.repeat(~has_unknown, n_atoms)] = own.values
+        responses = np.full((len(crystals), own.responses.shape[1]), np.nan, dtype=own.responses.dtype)
+        responses[known] = own.responses
+        stresses = np.full(len(crystals), np.nan, dtype=own.residual_stresses.dtype)
+        stresses[known] = own.residual_stresses
+        features = PotentialFeatures(POTENTIAL, values, offsets, responses, stresses)
+    run.report['n_without_response'] = features.n_without_response
+    return features
+
+
+def _saved_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> PotentialFeatures:
+    """Return the features of crystals all of whose elements the potential knows."""
     from aiida_cgcnn_elastic.potentials import HOW_MADE, POTENTIAL, FeatureMaker, PotentialFeatures
 
     made_from = {'crystals': crystals.sha256(), 'potential': HOW_MADE, 'at_once': CRYSTALS_AT_ONCE, 'arrays': ARRAYS}
@@ -105,7 +143,7 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
     if not run.options.resume and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(0, len(crystals), CRYSTALS_AT_ONCE)
+    starts = range(0, max(len(crystals), 1), CRYSTALS_AT_ONCE)  # of no crystals there is one piece, with nothing
     saved = {start: _read(_piece(folder, start), mark) for start in starts}
     parts = []
     with run.stage('features', len(crystals)), FeatureMaker(device, run.threads) as make:
@@ -122,9 +160,7 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
                 features = PotentialFeatures(potential=POTENTIAL, offsets=offsets, **piece)
             parts.append(features)
         run.progress.update(len(crystals))
-    features = PotentialFeatures.concatenate(parts)
-    run.report['n_without_response'] = features.n_without_response
-    return features
+    return PotentialFeatures.concatenate(parts)
 
 
 def _piece(folder: Path, start: int) -> Path:

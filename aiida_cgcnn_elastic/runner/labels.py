@@ -33,6 +33,18 @@ def with_labels(run: Run, crystals: CrystalTable) -> CrystalTable:
     known = labels(crystals)
     if not known:
         raise RunFailed(Status.TARGETS_MISSING, f'none of the crystals has a known {" or ".join(TARGETS)}')
-    has_label = np.any(np.isfinite(list(known.values())), axis=0)
+    has_label = _has_label(crystals)
     run.report |= {'targets': list(known), 'n_without_label': int((~has_label).sum())}
     return crystals if has_label.all() else crystals.select(has_label)
+
+
+def with_others(labelled: CrystalTable, crystals: CrystalTable) -> CrystalTable:
+    """Return the crystals that `with_labels` returned, and after them those that it left out."""
+    from aiida_cgcnn_elastic.crystals import CrystalTable
+
+    has_label = _has_label(crystals)
+    return labelled if has_label.all() else CrystalTable.concatenate([labelled, crystals.select(~has_label)])
+
+
+def _has_label(crystals: CrystalTable) -> NDArray[np.bool_]:
+    return np.any(np.isfinite(list(labels(crystals).values())), axis=0)

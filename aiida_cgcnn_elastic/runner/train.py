@@ -68,6 +68,9 @@ def train(
 ) -> None:
     """Train on those of CRYSTALS that have log10_k_vrh or log10_g_vrh.
 
+    Where the protocol has networks taught how crystals respond to strain (`responses_taught`, as `accurate` has), those
+    without either modulus are learned from too: give files of such CRYSTALS as well.
+
     Writes model.safetensors, model.json, history.json and predictions.parquet (material_id, part, target, true,
     predicted) in OUTPUT; of a cross-fitted blend also out_of_fold.parquet, the predictions by members that did not see
     the crystal. The checkpoint is removed when all is written.
@@ -86,10 +89,12 @@ def train(
         fine_tune_model(run, crystals, output, *given)
         return
 
+    import numpy as np
+
     from aiida_cgcnn_elastic.cgcnn.blend import BlendResult
     from aiida_cgcnn_elastic.runner.features import reject_unknown, require_potential
     from aiida_cgcnn_elastic.runner.files import write_json
-    from aiida_cgcnn_elastic.runner.labels import with_labels
+    from aiida_cgcnn_elastic.runner.labels import with_labels, with_others
     from aiida_cgcnn_elastic.runner.predictions import write_table
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
     from aiida_cgcnn_elastic.runner.settings import read_settings
@@ -101,26 +106,30 @@ def train(
     if protocol.needs_potential:
         require_potential()
     result = read_crystals(run, crystals, source, parse_source_options(source_options))
-    if protocol.needs_potential:
+    if protocol.sees_potential:
         result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
     split = split_crystals(spec, labelled, seed)
     run.report |= {'n_crystals': len(labelled), 'n_by_part': {part: len(rows) for part, rows in split.items()}}
+    learned = labelled
+    if protocol.responses_taught is not None:
+        learned = with_others(labelled, result.table)
+        split = {**split, 'train': np.append(split['train'], np.arange(len(labelled), len(learned)))}
 
-    graphs = training_graphs(run, labelled, protocol.n_neighbors, protocol.orientation)
+    graphs = training_graphs(run, learned, protocol.n_neighbors, protocol.orientation)
     folder = checkpoint or output / 'checkpoint'
     trained = _train(
-        run, graphs, labelled, split, protocol, seed, device, folder, training_record(result, labelled, spec)
+        run, graphs, learned, split, protocol, seed, device, folder, training_record(result, labelled, spec)
     )
     run.report['metrics'] = trained.metrics
     with run.stage('write'):
         output.mkdir(parents=True, exist_ok=True)
         trained.model.save(output)
         write_json(output / 'history.json', trained.history)
-        write_table(output / 'predictions.parquet', prediction_rows(trained.predictions, labelled, split))
+        write_table(output / 'predictions.parquet', prediction_rows(trained.predictions, learned, split))
         if isinstance(trained, BlendResult):
-            rows = out_of_fold_rows(trained.out_of_fold, trained.fold, labelled)
+            rows = out_of_fold_rows(trained.out_of_fold, trained.fold, learned)
             write_table(output / 'out_of_fold.parquet', rows)
         _remove_checkpoint(folder, protocol)
 
