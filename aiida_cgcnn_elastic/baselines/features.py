@@ -1,4 +1,4 @@
-"""Statistics of structure and composition that follow moduli: what boosting learns from.
+"""Statistics of structure and composition that follow moduli: what perceptrons and boosting learn from.
 
 All are means, spreads and extremes over the atoms of a crystal and over its bonds, from the same graphs that networks
 take, so they do not depend on how the cell was written down. A bond is an edge of the graph that counts the less, the

@@ -1,7 +1,7 @@
-"""A cross-fitted blend of networks with gradient boosting, or with readouts of a potential's features.
+"""A cross-fitted blend of networks with perceptrons, gradient boosting, or readouts of a potential's features.
 
-The training part is divided at random into folds. For each fold a network and a boosting (or a readout) learn from the
-others and predict it, so every crystal has a prediction by models that never saw it. From these out-of-fold predictions
+The training part is divided at random into folds. For each fold a network and one other learn from the rest and
+predict it, so every crystal has a prediction by models that never saw it. From these out-of-fold predictions
 alone follow the weights of the blend and its error (Wolpert, Neural Networks 5, 241 (1992)): trees fit their own
 crystals far better than networks do, and would be trusted too much otherwise. The model is all of them together.
 """
@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,18 @@ from .calibrate import calibrate_blend, why_not
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics, mae
-from .model import AnyMember, BoostingMember, ElasticModel, Member, Normalizer, ReadoutMember, write_atomically
-from .protocol import Protocol
+from .model import (
+    AnyMember,
+    BoostingMember,
+    ElasticModel,
+    Member,
+    Normalizer,
+    PerceptronMember,
+    ReadoutMember,
+    write_atomically,
+)
+from .perceptron import Perceptron, fit_perceptron
+from .protocol import SECONDS, Protocol
 from .readout import Readout, fit_readout
 from .splits import Split
 from .training import (
@@ -45,6 +55,7 @@ from .training import (
     fingerprint,
     n_taught,
     require_same_training,
+    torch_threads,
     train,
     versions,
     with_target,
@@ -53,6 +64,8 @@ from .training import (
 __all__ = ['BlendResult', 'blend_weight', 'folds', 'remove_checkpoint', 'train_blend']
 
 Columns = dict[str, npt.NDArray[np.float64]]
+
+Trained = TypeVar('Trained', Perceptron, Readout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +77,8 @@ class BlendResult(TrainingResult):
     fold : (m,) int64
         Of every crystal of the training part, -1 for others.
     out_of_fold : dict
-        ``{target: {'network' | 'boosting' or 'readout' | 'blend': (m,) float64}}``: predictions by models that did not
-        see the crystal; NaN outside the training part.
+        ``{target: {'network' | one of `SECONDS` | 'blend': (m,) float64}}``: predictions by models that did not see the
+        crystal; NaN outside the training part.
     """
 
     fold: npt.NDArray[np.int64]
@@ -130,9 +143,9 @@ def train_blend(
         What a potential knows of the crystals; needed by a protocol with a readout, or whose networks see responses or
         are taught them.
     checkpoint : Path, optional
-        Folder for what is finished: a folder for each network, a file for each boosting or readout.
+        Folder for what is finished: a folder for each network, a file for each of the others.
     progress : callable, optional
-        Called with the numbers of steps done and in all: a thousand for each network and each boosting or readout.
+        Called with the numbers of steps done and in all: a thousand for each network and each of the others.
 
     The other parameters, and what is raised, are those of `train`.
     """
@@ -162,15 +175,16 @@ def train_blend(
     )
     mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table, features=features)
     # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
-    single = dataclasses.replace(protocol, name='network', folds=None, boosting=None, readout=None)
+    single = dataclasses.replace(protocol, name='network', folds=None, perceptron=None, boosting=None, readout=None)
     shown = features if single.needs_potential else None
     # Whoever predicts needs none of what networks are taught only.
     features = features if protocol.sees_potential else None
     # All networks may be taught by crystals without a target: none of these is predicted out of fold.
     others = np.setdiff1d(split['train'], rows) if protocol.responses_taught is not None else rows[:0]
-    kinds = ('network', 'boosting' if protocol.readout is None else 'readout')
+    assert protocol.second is not None
+    kinds = ('network', protocol.second)
     statistics = None
-    if protocol.boosting is not None:
+    if protocol.readout is None:
         seen = graphs if protocol.orientation else graphs.without_orientations()
         statistics = structure_features(seen, element_table)[1]
     networks: list[Member] = []
@@ -186,6 +200,10 @@ def train_blend(
         if protocol.readout is not None:
             assert features is not None
             second = run.readout(index, mark, features, columns, inside, protocol, seed + index)
+        elif protocol.perceptron is not None:
+            assert statistics is not None
+            table = element_table
+            second = run.perceptron(index, mark, statistics, columns, taught, protocol, table, shown, seed + index)
         else:
             assert statistics is not None
             second = run.boosting(index, mark, statistics, columns, inside, protocol, element_table, seed + index)
@@ -334,6 +352,49 @@ class _Run:
             tuple(trees), tuple(columns), element_table, protocol.n_neighbors, orientation=protocol.orientation
         )
 
+    def perceptron(
+        self,
+        index: int,
+        mark: str,
+        statistics: npt.NDArray[np.float32],
+        columns: Columns,
+        rows: npt.NDArray[np.int64],
+        protocol: Protocol,
+        element_table: npt.NDArray[np.float64],
+        features: PotentialFeatures | None,
+        seed: int,
+    ) -> PerceptronMember:
+        """Train the perceptron that does not see a fold, or read it where it is finished."""
+        assert protocol.perceptron is not None
+        values = np.stack(list(columns.values()), axis=1)
+        normalizer = Normalizer.of(values[rows])
+        file = None if self.checkpoint is None else self.checkpoint / f'perceptron-{index}.safetensors'
+        if self.resume and file is not None and file.exists():
+            empty = Perceptron(statistics.shape[1], protocol.perceptron.width, len(columns))
+            network = _read_network(file, mark, empty, 'perceptron')
+        else:
+            taught = protocol.responses_taught
+            try:
+                with torch_threads(self.threads):
+                    network = fit_perceptron(
+                        statistics,
+                        normalizer.standardise(values),
+                        rows,
+                        protocol.perceptron,
+                        seed=seed,
+                        responses=None if taught is None or features is None else features.responses,
+                        responses_weight=1.0 if taught is None else taught,
+                        stop=self.is_over,
+                        progress=lambda done, total: self._tell(2 * index + 1, done / total),
+                    )
+            except Stopped as stopped:
+                raise Interrupted(f'the perceptron of fold {index} was {stopped}', self.checkpoint) from stopped
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, save_tensors(dict(network.state_dict()), metadata={'fingerprint': mark}))
+        shape = (protocol.n_neighbors, None, protocol.orientation)
+        return PerceptronMember(network, tuple(columns), normalizer, element_table, *shape)
+
     def readout(
         self,
         index: int,
@@ -351,18 +412,19 @@ class _Run:
         file = None if self.checkpoint is None else self.checkpoint / f'readout-{index}.safetensors'
         if self.resume and file is not None and file.exists():
             sizes = (features.values.shape[1], features.responses.shape[1], protocol.readout.width, len(columns))
-            network = _read_readout(file, mark, sizes)
+            network = _read_network(file, mark, Readout(*sizes), 'readout')
         else:
             try:
-                network = fit_readout(
-                    features,
-                    normalizer.standardise(values),
-                    rows,
-                    protocol.readout,
-                    seed=seed,
-                    stop=self.is_over,
-                    progress=lambda done, total: self._tell(2 * index + 1, done / total),
-                )
+                with torch_threads(self.threads):
+                    network = fit_readout(
+                        features,
+                        normalizer.standardise(values),
+                        rows,
+                        protocol.readout,
+                        seed=seed,
+                        stop=self.is_over,
+                        progress=lambda done, total: self._tell(2 * index + 1, done / total),
+                    )
             except Stopped as stopped:
                 raise Interrupted(f'the readout of fold {index} was {stopped}', self.checkpoint) from stopped
             if file is not None:
@@ -383,8 +445,9 @@ def remove_checkpoint(folder: Path, n_folds: int) -> None:
         (network / CHECKPOINT_FILE).unlink(missing_ok=True)
         if network.is_dir() and not any(network.iterdir()):
             network.rmdir()
-        for file in (*folder.glob(f'boosting-{index}-*.safetensors'), *folder.glob(f'readout-{index}.safetensors')):
-            file.unlink()
+        for kind in SECONDS:
+            for file in (folder / f'{kind}-{index}.safetensors', *folder.glob(f'{kind}-{index}-*.safetensors')):
+                file.unlink(missing_ok=True)
 
 
 def _read_trees(file: Path, mark: str) -> BoostedTrees:
@@ -399,18 +462,18 @@ def _read_trees(file: Path, mark: str) -> BoostedTrees:
     return trees
 
 
-def _read_readout(file: Path, mark: str, sizes: tuple[int, int, int, int]) -> Readout:
-    """Return a readout of these sizes that was finished before."""
+def _read_network(file: Path, mark: str, empty: Trained, kind: str) -> Trained:
+    """Return a readout or perceptron, of the shape of an empty one, that was finished before."""
     try:
         with safetensors.safe_open(file, framework='pt') as opened:
             found = (opened.metadata() or {})['fingerprint']
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-        network = Readout(*sizes)
-        network.load_state_dict(state)
+        empty.load_state_dict(state)
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f'{file} holds no readout, or is damaged: {error}') from error
+        raise CheckpointError(f'{file} holds no {kind}, or is damaged: {error}') from error
     require_same_training(file, found, mark)
-    return network.eval()
+    empty.eval()
+    return empty
 
 
 def _blended(

@@ -53,7 +53,7 @@ def calibrate_blend(
     Parameters
     ----------
     model : ElasticModel
-        First the networks, then the boostings or readouts; those of the same place learned from the same folds.
+        First the networks, then what they are paired with; those of the same place learned from the same folds.
     graphs : CrystalGraphs
         Of ``m`` crystals.
     targets : mapping of (m,) float
@@ -61,7 +61,7 @@ def calibrate_blend(
     fold : (m,) int
         In which each crystal was held out, -1 where it was in no fold.
     out_of_fold : mapping
-        ``{target: {'network' | 'boosting' or 'readout' | 'blend': (m,)}}``, as in `BlendResult`.
+        ``{target: {'network' | what it is paired with | 'blend': (m,)}}``, as in `BlendResult`.
     features : PotentialFeatures, optional
         Of all crystals, for a model whose networks see responses.
 

@@ -35,7 +35,7 @@ LEAST_SHARE = 0.5
 class Pairs:
     """What the pairs of a blend predict for one target: of networks and of others, each (p, m), and their weights.
 
-    A pair consists of a network and a boosting (or readout) that learned from the same folds.
+    A pair consists of a network and another member (perceptron, boosting or readout) that learned from the same folds.
     """
 
     networks: Values
@@ -86,7 +86,7 @@ class Calibration:
     network : int
         The member whose pooled features place a crystal.
     n_pairs : int
-        Of networks with boostings or readouts, whose errors were measured one pair at a time; 0 for networks alone.
+        Of networks with other members, whose errors were measured one pair at a time; 0 for networks alone.
     held_out : str
         ``'out_of_fold'`` or ``'validation'``: on which crystals.
     """

@@ -1,8 +1,9 @@
 """Fine-tune a model on a few crystals of one's own, and find out whether that helped.
 
 All weights of every network go on from where they are, at a small learning rate and for a few epochs; the averages of
-the batch normalisation and the standardisation of the targets stay those of the parent. Boosted trees stay as they are;
-where there are any, the networks learn what makes the whole blend right, so that they make up for what the trees miss.
+the batch normalisation and the standardisation of the targets stay those of the parent. Perceptrons and boosted trees
+stay as they are; where there are any, the networks learn what makes the whole blend right, so that they make up for
+what the others miss.
 
 Whether it helped is measured on crystals that took no part: the same is done for every fold of a cross-validation, and
 the errors of parent and child on the fold that was kept out are compared crystal by crystal. Crystals of one
@@ -304,7 +305,7 @@ def remove_checkpoint(folder: Path) -> None:
 def _check(parent: ElasticModel, networks: Mapping[int, Member], columns: Columns, recipe: FineTuning) -> None:
     """Raise ValueError where there is nothing to tune, or too little to tune and judge by."""
     if not networks:
-        raise ValueError('the model has no network: boosted trees cannot be fine-tuned')
+        raise ValueError('the model has no network, and nothing else can be fine-tuned')
     if not columns:
         raise ValueError(f'no crystal has a value of what the model predicts: {", ".join(parent.targets)}')
     for name, values in columns.items():
@@ -330,11 +331,11 @@ def _folds(groups: npt.NDArray[np.int64], n_folds: int, seed: int) -> npt.NDArra
 
 
 def _aims(parent: ElasticModel, graphs: CrystalGraphs, columns: Columns) -> Columns:
-    """Return what the networks should predict for the model to be right, given what its boosted trees predict."""
-    trees = [member for member in parent.members if not isinstance(member, Member)]
-    if not trees:
+    """Return what the networks should predict for the model to be right, given what its other members predict."""
+    others = [member for member in parent.members if not isinstance(member, Member)]
+    if not others:
         return columns
-    of_trees = predict_graphs([ElasticModel([*trees], {})], graphs, device='cpu', threads=1)
+    of_others = predict_graphs([ElasticModel([*others], {})], graphs, device='cpu', threads=1)
     aims = {}
     for name, values in columns.items():
         weights = {
@@ -343,11 +344,11 @@ def _aims(parent: ElasticModel, graphs: CrystalGraphs, columns: Columns) -> Colu
                 for member in parent.members
                 if name in member.targets and isinstance(member, Member) == (kind == 'network')
             )
-            for kind in ('network', 'trees')
+            for kind in ('network', 'other')
         }
-        share = weights['network'] / (weights['network'] + weights['trees'])
+        share = weights['network'] / (weights['network'] + weights['other'])
         # Networks without a weight can mend nothing.
-        aims[name] = values if share in (0, 1) else (values - (1 - share) * of_trees[name]) / share
+        aims[name] = values if share in (0, 1) else (values - (1 - share) * of_others[name]) / share
     return aims
 
 

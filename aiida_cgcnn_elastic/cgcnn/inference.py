@@ -16,7 +16,7 @@ from aiida_cgcnn_elastic.symbols import SYMBOLS
 
 from .calibration import Calibration, Pairs, Unseen
 from .graphs import CrystalGraphs, iter_graphs
-from .model import AnyMember, BoostingMember, ElasticModel, Member, ReadoutMember
+from .model import AnyMember, BoostingMember, ElasticModel, Member, PerceptronMember, ReadoutMember
 from .network import CGCNN, Batch
 
 __all__ = ['DTYPES', 'choose_device', 'needs_orientation', 'pooled_features', 'predict', 'predict_graphs']
@@ -284,7 +284,7 @@ def _predict(
                     running.append((done + start, done + stop, future))
                     if len(running) > 4 * n_threads:
                         collect()
-                _evaluate_boosting(members, outputs, graphs, done, n_cpus)
+                _evaluate_statistics(members, outputs, graphs, done, n_cpus)
                 if calibration is not None:
                     unseen.append(calibration.unseen(graphs, SYMBOLS))
                 done += len(graphs)
@@ -348,14 +348,14 @@ def _evaluate(
     return outputs, points
 
 
-def _evaluate_boosting(
+def _evaluate_statistics(
     members: Sequence[AnyMember], outputs: Sequence[np.ndarray], graphs: CrystalGraphs, first: int, threads: int
 ) -> None:
-    """Write the predictions of all boosted trees for some graphs, the first of which is crystal ``first``."""
+    """Write what boosted trees and perceptrons predict of some graphs, the first of which is crystal ``first``."""
     features: dict[tuple[bytes, bool], np.ndarray] = {}
     for member, output in zip(members, outputs, strict=True):
-        if isinstance(member, BoostingMember):
-            # Boostings of one training have the same table, hence the same features.
+        if isinstance(member, BoostingMember | PerceptronMember):
+            # Those of one training have the same table, hence the same features.
             key = (member.element_table.tobytes(), member.orientation)
             if key not in features:
                 own = graphs if member.orientation else graphs.without_orientations()
@@ -379,7 +379,7 @@ def _combine(members: Sequence[AnyMember], restored: Sequence[np.ndarray]) -> di
 
 
 def _pairs(members: Sequence[AnyMember], restored: Sequence[np.ndarray], calibration: Calibration) -> dict[str, Pairs]:
-    """Return by target what the pairs of network and boosting of a blend predict; none for networks alone."""
+    """Return by target what the pairs of network and other of a blend predict; none for networks alone."""
     n_pairs = calibration.n_pairs
     if not n_pairs:
         return {}
@@ -387,10 +387,10 @@ def _pairs(members: Sequence[AnyMember], restored: Sequence[np.ndarray], calibra
     for target in calibration.errors:
         places = [member.targets.index(target) for member in members]
         values = np.stack([output[:, place] for output, place in zip(restored, places, strict=True)])
-        network, boosting = members[0], members[n_pairs]
+        network, other = members[0], members[n_pairs]
         weights = [
             1.0 if member.weights is None else member.weights[member.targets.index(target)]
-            for member in (network, boosting)
+            for member in (network, other)
         ]
         pairs[target] = Pairs(values[:n_pairs], values[n_pairs:], weights[0] / sum(weights))
     return pairs

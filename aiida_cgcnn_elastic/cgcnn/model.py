@@ -25,6 +25,7 @@ from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibration import Calibration
 from .network import CGCNN, Architecture
+from .perceptron import Perceptron
 from .readout import LAYERS_VERSION, Readout
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     'Member',
     'ModelError',
     'Normalizer',
+    'PerceptronMember',
     'ReadoutMember',
 ]
 
@@ -226,7 +228,55 @@ class ReadoutMember:
         return {name: tensor.half() if name in layers else tensor for name, tensor in state.items()}
 
 
-AnyMember = Member | BoostingMember | ReadoutMember
+@dataclass
+class PerceptronMember:
+    """A perceptron, its targets, what undoes their standardisation, and the table of elements of its statistics."""
+
+    network: Perceptron
+    targets: tuple[str, ...]
+    normalizer: Normalizer
+    element_table: npt.NDArray[np.float64]
+    n_neighbors: int
+    weights: tuple[float, ...] | None = None
+    orientation: bool = False
+
+    potential = None
+    """A perceptron sees nothing of a potential."""
+
+    def __post_init__(self) -> None:
+        _check_targets(self.targets, self.weights)
+        if not len(self.targets) == len(self.normalizer.mean) == self.network.output.out_features:
+            raise ValueError(f'{len(self.targets)} targets do not fit {self.network.output.out_features} outputs')
+
+    def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
+        """Return (m, t) predictions from (m, f) features."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return self.normalizer.restore(self.network.predict(features))
+        finally:
+            torch.set_num_threads(before)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the card says of it."""
+        return {
+            'kind': 'perceptron',
+            **({} if self.weights is None else {'weights': list(self.weights)}),
+            'targets': list(self.targets),
+            'normalizer': {'mean': list(self.normalizer.mean), 'std': list(self.normalizer.std)},
+            'features': {'version': FEATURES_VERSION, 'n_features': len(self.network.mean)},
+            'width': self.network.width,
+            'n_neighbors': self.n_neighbors,
+            'orientation': self.orientation,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is kept beside the card."""
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        return {**state, 'element_table': torch.from_numpy(np.array(self.element_table, dtype=np.float64))}
+
+
+AnyMember = Member | BoostingMember | ReadoutMember | PerceptronMember
 
 
 def _check_targets(targets: tuple[str, ...], weights: tuple[float, ...] | None) -> None:
@@ -241,11 +291,11 @@ def _check_targets(targets: tuple[str, ...], weights: tuple[float, ...] | None) 
 
 @dataclass
 class ElasticModel:
-    """Networks, boosted trees and readouts of a potential that predict elastic moduli together.
+    """Networks, boosted trees, perceptrons and readouts of a potential that predict elastic moduli together.
 
     Attributes
     ----------
-    members : list of Member, BoostingMember or ReadoutMember
+    members : list of Member, BoostingMember, ReadoutMember or PerceptronMember
         Members with the same target are averaged, by their weights.
     card : dict
         What is known of the model beside what the members say: ``name``, ``description``, ``training`` (a list with one
@@ -409,7 +459,12 @@ def _build_member(entry: Mapping[str, Any], index: int, tensors: Mapping[str, Te
     """Return one member from its part of the card and its tensors."""
     prefix = f'members.{index}.'
     state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    build = {'network': _build_network, 'boosting': _build_boosting, 'readout': _build_readout}
+    build = {
+        'network': _build_network,
+        'boosting': _build_boosting,
+        'readout': _build_readout,
+        'perceptron': _build_perceptron,
+    }
     try:
         # Cards were written without a kind when there were networks only.
         kind = entry.get('kind', 'network')
@@ -466,17 +521,36 @@ def _build_network(
 def _build_boosting(
     entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
 ) -> AnyMember:
-    if entry['features']['version'] != FEATURES_VERSION:
-        raise ValueError(
-            f'its features have version {entry["features"]["version"]}, this version makes {FEATURES_VERSION}; '
-            'install the version that it was trained with, or train again'
-        )
+    _check_version(entry)
     targets = tuple(entry['targets'])
     table = state['element_table'].numpy()
     check_table(table)
     trees = tuple(BoostedTrees(state[f'trees.{name}'].numpy().tobytes()) for name in targets)
     # Trees were trained without when there were no orientations.
     return BoostingMember(trees, targets, table, entry['n_neighbors'], weights, entry.get('orientation', False))
+
+
+def _build_perceptron(
+    entry: Mapping[str, Any], state: Mapping[str, Tensor], weights: tuple[float, ...] | None
+) -> AnyMember:
+    _check_version(entry)
+    targets = tuple(entry['targets'])
+    table = state['element_table'].numpy()
+    check_table(table)
+    network = Perceptron(entry['features']['n_features'], entry['width'], len(targets))
+    network.load_state_dict({name: tensor for name, tensor in state.items() if name != 'element_table'})
+    normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
+    shape = (entry['n_neighbors'], weights, entry['orientation'])
+    return PerceptronMember(network.eval(), targets, normalizer, table, *shape)
+
+
+def _check_version(entry: Mapping[str, Any]) -> None:
+    """Raise ValueError if a member takes statistics that this version does not make."""
+    if entry['features']['version'] != FEATURES_VERSION:
+        raise ValueError(
+            f'its features have version {entry["features"]["version"]}, this version makes {FEATURES_VERSION}; '
+            'install the version that it was trained with, or train again'
+        )
 
 
 def _build_readout(

@@ -11,9 +11,10 @@ from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.settings import Settings
 
 from .network import Architecture
+from .perceptron import PerceptronRecipe
 from .readout import ReadoutRecipe
 
-__all__ = ['PROTOCOLS', 'Protocol']
+__all__ = ['PROTOCOLS', 'SECONDS', 'Protocol']
 
 _CHOICES = {
     'loss': ('l1', 'mse'),
@@ -21,6 +22,14 @@ _CHOICES = {
     'schedule': ('constant', 'one_cycle'),
     'keep': ('best', 'last'),
 }
+
+
+SECONDS: dict[str, type[PerceptronRecipe | Boosting | ReadoutRecipe]] = {
+    'perceptron': PerceptronRecipe,
+    'boosting': Boosting,
+    'readout': ReadoutRecipe,
+}
+"""The recipes of what a cross-fitted blend pairs each network with."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Protocol(Settings):
     n_convolutions, n_hidden, atom_width, hidden_width, n_neighbors : int
         See `Architecture`.
     orientation : bool
-        Whether networks and boosting see how the neighbors of atoms are arranged, not only how far they are.
+        Whether networks, and statistics of structure, see how the neighbors of atoms are arranged, not only how far
+        they are.
     joint_targets : bool
         One network for all targets, or one for each.
     loss : str
@@ -55,17 +65,16 @@ class Protocol(Settings):
         Networks see how crystals respond to strain, as a potential has it, of all but this fraction of the crystals in
         an epoch, so that those without a response are predicted too. They see none if it is not given.
     responses_taught : float, optional
-        Networks learn to tell how crystals respond to strain, as a potential has it, beside the targets: the weight of
-        that in the loss, a mean absolute error whatever ``loss`` is. Crystals without a target, but with a response,
-        are learned from too. The networks need no potential to predict. Not with ``responses_withheld``.
+        Networks, and perceptrons, learn to tell how crystals respond to strain, as a potential has it, beside the
+        targets: the weight of that in the loss, a mean absolute error whatever ``loss`` is. Crystals without a target,
+        but with a response, are learned from too. Neither needs a potential to predict. Not with
+        ``responses_withheld``.
     folds : int, optional
-        Of a cross-fitted blend: the training part is divided into that many, and for each a network and a boosting are
+        Of a cross-fitted blend: the training part is divided into that many, and for each a network and one other are
         trained on the others. One training of networks only if not given.
-    boosting : Boosting, optional
-        Recipe for the boosting of a cross-fitted blend.
-    readout : ReadoutRecipe, optional
-        Recipe for the readout of a potential's features, which takes the place of the boosting. One of the two is given
-        if and only if ``folds`` is.
+    perceptron, boosting, readout : PerceptronRecipe, Boosting or ReadoutRecipe, optional
+        Recipe for the other of a cross-fitted blend: a perceptron or a gradient boosting on statistics of structure and
+        composition, or a readout of a potential's features. One of the three is given if and only if ``folds`` is.
     """
 
     name: str = 'paper'
@@ -88,6 +97,7 @@ class Protocol(Settings):
     responses_withheld: float | None = None
     responses_taught: float | None = None
     folds: int | None = None
+    perceptron: PerceptronRecipe | None = None
     boosting: Boosting | None = None
     readout: ReadoutRecipe | None = None
 
@@ -109,13 +119,18 @@ class Protocol(Settings):
             if self.responses_withheld is not None:
                 raise ValueError('networks that see responses (responses_withheld) cannot be taught to tell them')
         self.architecture(1)
-        n_seconds = sum(recipe is not None for recipe in (self.boosting, self.readout))
+        n_seconds = sum(getattr(self, kind) is not None for kind in SECONDS)
         if n_seconds != (self.folds is not None):
-            raise ValueError('a protocol has either folds and one of boosting and readout, or none of them')
+            raise ValueError(f'a protocol has either folds and one of {", ".join(SECONDS)}, or none of them')
         if self.folds is not None:
             self._check_whole('folds', least=2)
             if self.keep != 'last' or not self.joint_targets:
                 raise ValueError("a cross-fitted protocol needs keep='last' and joint_targets=true")
+
+    @property
+    def second(self) -> str | None:
+        """Which of `SECONDS` a cross-fitted blend pairs each network with; None where the protocol is of none."""
+        return next((kind for kind in SECONDS if getattr(self, kind) is not None), None)
 
     @property
     def needs_potential(self) -> bool:
@@ -167,16 +182,15 @@ class Protocol(Settings):
         cls.check_keys(values, 'base')
         given = {'name': 'custom', **values}
         base = cls.from_name(given.pop('base', 'paper'))
-        if isinstance(given.get('boosting'), Mapping):
-            given['boosting'] = Boosting.from_dict(given['boosting'])
-        if isinstance(given.get('readout'), Mapping):
-            given['readout'] = ReadoutRecipe.from_dict(given['readout'])
+        for kind, recipe in SECONDS.items():
+            if isinstance(given.get(kind), Mapping):
+                given[kind] = recipe.from_dict(given[kind])
         return replace(base, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what a protocol does not have is left out where most have not."""
         values = super().to_dict()
-        optional = ('responses_withheld', 'responses_taught', 'folds', 'boosting', 'readout')
+        optional = ('responses_withheld', 'responses_taught', 'folds', *SECONDS)
         return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
@@ -208,8 +222,9 @@ PROTOCOLS = {
         batch_size=128,
         ema_decay=0.999,
         keep='last',
+        responses_taught=1.0,
         folds=8,
-        boosting=Boosting(n_trees=600, learning_rate=0.05),
+        perceptron=PerceptronRecipe(),
     ),
     'refined': Protocol(
         name='refined',
@@ -230,4 +245,5 @@ PROTOCOLS = {
     ),
 }
 """``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once. ``accurate``: a cross-fitted
-blend of networks and gradient boosting. ``refined``: one of networks and readouts that know universal potentials."""
+blend of networks and perceptrons, which a universal potential taught. ``refined``: one of networks and readouts that
+know universal potentials."""

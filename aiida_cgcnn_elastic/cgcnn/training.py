@@ -49,6 +49,7 @@ __all__ = [
     'fingerprint',
     'n_taught',
     'require_same_training',
+    'torch_threads',
     'train',
     'versions',
     'with_target',
@@ -201,7 +202,7 @@ def train(
     file = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FILE
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
     target_device = choose_device(device)
-    with _threads(threads), _deterministic(target_device):
+    with torch_threads(threads), _deterministic(target_device):
         trainings = [
             _Training(
                 graphs,
@@ -758,7 +759,7 @@ def _calibrate(
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def torch_threads(number: int) -> Iterator[None]:
     """Let torch use that many CPU threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)

@@ -15,7 +15,7 @@ from aiida_cgcnn_elastic.data.packed import PackedData
 __all__ = ('ElasticModelData',)
 
 _FORMAT = 'aiida-cgcnn-elastic model'
-_PLURALS = {'network': 'networks', 'boosting': 'boostings', 'readout': 'readouts'}
+_PLURALS = {'network': 'networks', 'boosting': 'boostings', 'readout': 'readouts', 'perceptron': 'perceptrons'}
 
 
 class ElasticModelData(PackedData):

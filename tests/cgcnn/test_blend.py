@@ -12,7 +12,8 @@ from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.baselines.features import property_table
 from aiida_cgcnn_elastic.cgcnn.blend import BlendResult, _blended, blend_weight, folds, train_blend
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
-from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ModelError
+from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ModelError, PerceptronMember
+from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
 from aiida_cgcnn_elastic.cgcnn.splits import split_by_fraction
 from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Interrupted, Protocol
 from aiida_cgcnn_elastic.crystals.elements import more_element_properties
@@ -28,6 +29,13 @@ SMALL = Protocol(
     folds=3,
     boosting=Boosting(n_trees=15, learning_rate=0.3, max_depth=2),
 )
+PROTOCOLS = {
+    'boosting': SMALL,
+    'perceptron': dataclasses.replace(
+        SMALL, boosting=None, perceptron=PerceptronRecipe(width=8, epochs=10, batch_size=8, learning_rate=1e-2)
+    ),
+}
+MEMBERS = {'boosting': BoostingMember, 'perceptron': PerceptronMember}
 
 
 @pytest.fixture(scope='module')
@@ -41,14 +49,20 @@ def split(toy_graphs):
     return split_by_fraction(len(toy_graphs), 0.1, 0.2, seed=0)
 
 
+@pytest.fixture(scope='module', params=list(PROTOCOLS))
+def second(request) -> str:
+    """What each network is paired with."""
+    return request.param
+
+
 @pytest.fixture(scope='module')
-def run(toy_graphs, targets, split, element_features):
+def run(toy_graphs, targets, split, element_features, second):
     """Return a function that trains with these arguments where no others are given."""
     arguments = {
         'graphs': toy_graphs,
         'targets': targets,
         'split': split,
-        'protocol': SMALL,
+        'protocol': PROTOCOLS[second],
         'element_features': element_features,
         'element_table': property_table(more_element_properties()),
         'seed': 0,
@@ -96,7 +110,7 @@ def test_only_the_training_part_decides(run, result, targets, split, tmp_path):
     assert weights == saved(result, tmp_path / 'same')[0]
 
 
-def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, split, toy_graphs):
+def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, split, second):
     """Another target of one crystal changes what others' members learned, but not its own out-of-fold predictions."""
     row = split['train'][4]
     changed = {name: values.copy() for name, values in targets.items()}
@@ -105,7 +119,7 @@ def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, spl
     other = run(targets=changed)
     fold = result.fold[row]
     for name in targets:
-        for kind in ('network', 'boosting'):
+        for kind in ('network', second):
             before, after = result.out_of_fold[name][kind], other.out_of_fold[name][kind]
             assert np.array_equal(before[result.fold == fold], after[result.fold == fold])
             assert not np.array_equal(before[split['train']], after[split['train']])
@@ -113,19 +127,19 @@ def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, spl
     assert np.array_equal(np.flatnonzero(used), split['train'])
 
 
-def test_the_weights_follow_from_the_out_of_fold_predictions(result, targets, split):
+def test_the_weights_follow_from_the_out_of_fold_predictions(result, targets, split, second):
     blend = result.model.card['training'][0]['blend']
     rows = split['train']
     for place, (name, values) in enumerate(targets.items()):
         kinds = result.out_of_fold[name]
-        weight = blend_weight(values[rows], kinds['network'][rows], kinds['boosting'][rows])
-        assert blend[name]['weights'] == {'network': weight, 'boosting': 1 - weight}
+        weight = blend_weight(values[rows], kinds['network'][rows], kinds[second][rows])
+        assert blend[name]['weights'] == {'network': weight, second: 1 - weight}
         assert result.metrics[name]['out_of_fold']['mae'] == pytest.approx(blend[name]['out_of_fold_mae']['blend'])
         for member in result.model.members:
             assert member.weights[place] == 2 * (weight if isinstance(member, Member) else 1 - weight)
 
 
-def test_the_prediction_is_the_blend_of_means(result, toy_graphs):
+def test_the_prediction_is_the_blend_of_means(result, toy_graphs, second):
     model = _blended(result.model.members[:3], result.model.members[3:], {'log10_k_vrh': 0.7, 'log10_g_vrh': 0.2})
     predicted = predict_graphs([model], toy_graphs)
     again = predict_graphs([model], toy_graphs, threads=2, batch_edges=200)
@@ -136,9 +150,9 @@ def test_the_prediction_is_the_blend_of_means(result, toy_graphs):
                 [predict_graphs([ElasticModel([m], {})], toy_graphs)[name] for m in alone if isinstance(m, kind)],
                 axis=0,
             )
-            for kind in (Member, BoostingMember)
+            for kind in (Member, MEMBERS[second])
         }
-        assert np.allclose(predicted[name], weight * means[Member] + (1 - weight) * means[BoostingMember], atol=1e-6)
+        assert np.allclose(predicted[name], weight * means[Member] + (1 - weight) * means[MEMBERS[second]], atol=1e-6)
         assert (predicted[f'{name}_spread'] > 0).all()
         assert np.allclose(again[name], predicted[name], atol=1e-6)
 
@@ -172,7 +186,7 @@ def test_cards_that_do_not_fit_are_refused(result, tmp_path, change, said):
 
 @pytest.mark.parametrize('n_asked', [1, 9, 20, 30, 50, 90])
 def test_interrupted_blends_go_on_to_the_same_bytes(run, result, tmp_path, n_asked):
-    """Stopped in a network and among trees, in the first fold and later."""
+    """Stopped in a network and in what it is paired with, in the first fold and later."""
     asked = iter(range(1, 10_000))
     with pytest.raises(Interrupted):
         run(checkpoint=tmp_path, stop=lambda: next(asked) >= n_asked)
@@ -184,14 +198,26 @@ def test_interrupted_blends_go_on_to_the_same_bytes(run, result, tmp_path, n_ask
     assert seen[-1] == 1
 
 
-def test_checkpoints_of_other_blends_are_refused(run, tmp_path):
+def test_checkpoints_of_other_blends_are_refused(run, second, tmp_path):
     run(checkpoint=tmp_path)
-    recipe = dataclasses.replace(SMALL, boosting=dataclasses.replace(SMALL.boosting, n_trees=9))
+    own = PROTOCOLS[second]
+    changed = {'boosting': {'n_trees': 9}, 'perceptron': {'width': 9}}[second]
+    recipe = dataclasses.replace(own, **{second: dataclasses.replace(getattr(own, second), **changed)})
     with pytest.raises(CheckpointError, match='another protocol'):
         run(checkpoint=tmp_path, resume=True, protocol=recipe)
 
 
-@pytest.mark.parametrize('values', [{'folds': 1}, {'folds': None}, {'boosting': None}, {'keep': 'best'}])
+def test_damaged_checkpoints_are_named(run, second, tmp_path):
+    run(checkpoint=tmp_path)
+    file = next(tmp_path.glob(f'{second}-1*.safetensors'))
+    file.write_bytes(b'damaged')
+    with pytest.raises(CheckpointError, match=file.name):
+        run(checkpoint=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    'values', [{'folds': 1}, {'folds': None}, {'boosting': None}, {'perceptron': PerceptronRecipe()}, {'keep': 'best'}]
+)
 def test_protocols_that_cannot_be(values):
     with pytest.raises(ValueError, match=r'folds|keep'):
         dataclasses.replace(SMALL, **values)

@@ -20,7 +20,8 @@ from aiida_cgcnn_elastic.cgcnn.fine_tuning import (
 )
 from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
-from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member
+from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, PerceptronMember
+from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
 from aiida_cgcnn_elastic.cgcnn.training import Interrupted, train
 from aiida_cgcnn_elastic.crystals.elements import more_element_properties
@@ -157,8 +158,15 @@ def test_only_crystals_with_a_value_are_learned_from(parent, graphs):
         assert torch.equal(tensor, tensors(whole.model)[name])
 
 
-def test_trees_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features):
-    protocol = dataclasses.replace(PARENT, folds=2, boosting=Boosting(n_trees=10, max_depth=2, learning_rate=0.3))
+@pytest.mark.parametrize(
+    ('second', 'kind'),
+    [
+        ({'boosting': Boosting(n_trees=10, max_depth=2, learning_rate=0.3)}, BoostingMember),
+        ({'perceptron': PerceptronRecipe(width=8, epochs=20, batch_size=8, learning_rate=1e-2)}, PerceptronMember),
+    ],
+)
+def test_others_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features, second, kind):
+    protocol = dataclasses.replace(PARENT, folds=2, **second)
     table = property_table(more_element_properties())
     blend = train_blend(
         toy_graphs,
@@ -171,15 +179,15 @@ def test_trees_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features)
         device='cpu',
     ).model
     result = fine_tune(blend, graphs, moduli(graphs), RECIPE, seed=0, device='cpu')
-    assert [type(member) for member in result.model.members] == [Member, Member, BoostingMember, BoostingMember]
+    assert [type(member) for member in result.model.members] == [Member, Member, kind, kind]
     assert [member.weights for member in result.model.members] == [member.weights for member in blend.members]
     for old, new in zip(blend.members, result.model.members, strict=True):
         is_equal = all(torch.equal(tensor, new.tensors()[name]) for name, tensor in old.tensors().items())
-        assert is_equal == isinstance(old, BoostingMember)
+        assert is_equal == isinstance(old, kind)
     # Tuned from one parent on one set, the networks are two still.
     assert {entry['member'] for entry in result.history} == {0, 1}
 
-    # Trees that stay where they are do not keep the blend from learning a shift.
+    # What stays where it is does not keep the blend from learning a shift.
     halves = [dataclasses.replace(member, weights=(0.5, 0.5)) for member in blend.members]
     shifted = {name: values + 0.4 for name, values in moduli(graphs).items()}
     shifted_result = fine_tune(ElasticModel(halves, {}), graphs, shifted, RECIPE, seed=0, device='cpu')
@@ -188,9 +196,9 @@ def test_trees_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features)
         assert comparison['verdict'] == 'helped'
         assert comparison['mae_after'] < 0.5 * comparison['mae_before']
 
-    trees = ElasticModel([member for member in blend.members if isinstance(member, BoostingMember)], {})
+    others = ElasticModel([member for member in blend.members if isinstance(member, kind)], {})
     with pytest.raises(ValueError, match='no network'):
-        fine_tune(trees, graphs, moduli(graphs), RECIPE, seed=0)
+        fine_tune(others, graphs, moduli(graphs), RECIPE, seed=0)
 
 
 def test_stopped_and_continued_is_the_same(parent, graphs, tmp_path):

@@ -155,7 +155,9 @@ def trained(element_features, tmp_path_factory):
         epochs=2,
         batch_size=8,
         folds=2,
+        perceptron=None,
         boosting=Boosting(n_trees=5),
+        responses_taught=None,
     )
     arguments = (graphs, {'log10_k_vrh': 2 * means}, {'train': np.arange(30)}, protocol, element_features)
     table = property_table(more_element_properties())

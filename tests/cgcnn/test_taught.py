@@ -13,6 +13,7 @@ from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs, build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
+from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
 from aiida_cgcnn_elastic.cgcnn.protocol import PROTOCOLS, Protocol
 from aiida_cgcnn_elastic.cgcnn.training import Interrupted, train
 from aiida_cgcnn_elastic.crystals import CrystalTable
@@ -154,9 +155,13 @@ def test_a_stopped_training_continues_to_the_same_weights(trained, arguments, tm
     assert all(np.array_equal(one, two) for one, two in zip(tensors(trained), tensors(again), strict=True))
 
 
-def test_a_blend_is_taught_by_crystals_without_a_target_and_judged_by_the_others(arguments):
-    boosting = Boosting(n_trees=15, learning_rate=0.3, max_depth=2)
-    protocol = dataclasses.replace(TAUGHT, folds=2, boosting=boosting)
+@pytest.mark.parametrize('second', ['boosting', 'perceptron'])
+def test_a_blend_is_taught_by_crystals_without_a_target_and_judged_by_the_others(arguments, second):
+    recipes = {
+        'boosting': Boosting(n_trees=15, learning_rate=0.3, max_depth=2),
+        'perceptron': PerceptronRecipe(width=8, epochs=3, batch_size=8),
+    }
+    protocol = dataclasses.replace(TAUGHT, folds=2, **{second: recipes[second]})
     given = {**arguments, 'element_table': property_table(more_element_properties())}
     taught = train_blend(**{**given, 'protocol': protocol})
     alone = train_blend(**{**given, 'protocol': dataclasses.replace(protocol, responses_taught=None), 'features': None})
@@ -166,8 +171,9 @@ def test_a_blend_is_taught_by_crystals_without_a_target_and_judged_by_the_others
     assert (taught.fold[np.concatenate([UNLABELLED, TEST])] == -1).all()
     found, other = (result.out_of_fold['log10_k_vrh'] for result in (taught, alone))
     assert np.array_equal(np.isfinite(found['blend']), taught.fold >= 0)
-    assert np.array_equal(found['boosting'], other['boosting'], equal_nan=True)  # it learns targets alone
     assert not np.array_equal(found['network'], other['network'], equal_nan=True)
+    # Trees learn targets alone.
+    assert np.array_equal(found[second], other[second], equal_nan=True) == (second == 'boosting')
     (record,) = taught.model.card['training']
     assert record['responses_taught'] == {'n_crystals': 32, 'n_without_target': 24}
     assert record['n_crystals']['train'] == 8

@@ -214,7 +214,7 @@ def test_history_has_the_errors_of_the_training_part(run, targets, split, tmp_pa
 def test_protocol_takes_what_is_not_given_from_its_base():
     fast = Protocol.from_name('fast')
     assert Protocol.from_dict({'base': 'fast', 'epochs': 5}) == dataclasses.replace(fast, name='custom', epochs=5)
-    assert Protocol.from_dict({'base': 'accurate', 'folds': 3}).boosting == Protocol.from_name('accurate').boosting
+    assert Protocol.from_dict({'base': 'accurate', 'folds': 3}).perceptron == Protocol.from_name('accurate').perceptron
     with pytest.raises(ValueError, match="no protocol 'best'"):
         Protocol.from_dict({'base': 'best'})
 
