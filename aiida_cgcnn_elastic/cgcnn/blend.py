@@ -468,10 +468,14 @@ def _read_network(file: Path, mark: str, empty: Trained, kind: str) -> Trained:
         with safetensors.safe_open(file, framework='pt') as opened:
             found = (opened.metadata() or {})['fingerprint']
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-        empty.load_state_dict(state)
-    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
+    except (OSError, safetensors.SafetensorError, KeyError) as error:
         raise CheckpointError(f'{file} holds no {kind}, or is damaged: {error}') from error
+    # First of all: what another training left may have another shape.
     require_same_training(file, found, mark)
+    try:
+        empty.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f'{file} holds no {kind}, or is damaged: {error}') from error
     empty.eval()
     return empty
 
