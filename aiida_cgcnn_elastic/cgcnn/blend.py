@@ -12,6 +12,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,9 @@ from .model import (
 from .perceptron import Perceptron, fit_perceptron
 from .protocol import SECONDS, Protocol
 from .readout import Readout, fit_readout
+from .response import is_known
 from .splits import Split
+from .threads import torch_threads
 from .training import (
     CHECKPOINT_FILE,
     CITATION,
@@ -55,7 +58,6 @@ from .training import (
     fingerprint,
     n_taught,
     require_same_training,
-    torch_threads,
     train,
     versions,
     with_target,
@@ -180,7 +182,9 @@ def train_blend(
     # Whoever predicts needs none of what networks are taught only.
     features = features if protocol.sees_potential else None
     # All networks may be taught by crystals without a target: none of these is predicted out of fold.
-    others = np.setdiff1d(split['train'], rows) if protocol.responses_taught is not None else rows[:0]
+    others = rows[:0]
+    if protocol.responses_taught is not None and shown is not None:
+        others = np.setdiff1d(split['train'][is_known(shown.responses[split['train']])], rows)
     assert protocol.second is not None
     kinds = ('network', protocol.second)
     statistics = None
@@ -368,30 +372,23 @@ class _Run:
         assert protocol.perceptron is not None
         values = np.stack(list(columns.values()), axis=1)
         normalizer = Normalizer.of(values[rows])
-        file = None if self.checkpoint is None else self.checkpoint / f'perceptron-{index}.safetensors'
-        if self.resume and file is not None and file.exists():
-            empty = Perceptron(statistics.shape[1], protocol.perceptron.width, len(columns))
-            network = _read_network(file, mark, empty, 'perceptron')
-        else:
-            taught = protocol.responses_taught
-            try:
-                with torch_threads(self.threads):
-                    network = fit_perceptron(
-                        statistics,
-                        normalizer.standardise(values),
-                        rows,
-                        protocol.perceptron,
-                        seed=seed,
-                        responses=None if taught is None or features is None else features.responses,
-                        responses_weight=1.0 if taught is None else taught,
-                        stop=self.is_over,
-                        progress=lambda done, total: self._tell(2 * index + 1, done / total),
-                    )
-            except Stopped as stopped:
-                raise Interrupted(f'the perceptron of fold {index} was {stopped}', self.checkpoint) from stopped
-            if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, save_tensors(dict(network.state_dict()), metadata={'fingerprint': mark}))
+        taught = protocol.responses_taught
+        network = self._finished(
+            'perceptron',
+            index,
+            mark,
+            Perceptron(statistics.shape[1], protocol.perceptron.width, len(columns)),
+            partial(
+                fit_perceptron,
+                statistics,
+                normalizer.standardise(values),
+                rows,
+                protocol.perceptron,
+                seed=seed,
+                responses=None if taught is None or features is None else features.responses,
+                responses_weight=1.0 if taught is None else taught,
+            ),
+        )
         shape = (protocol.n_neighbors, None, protocol.orientation)
         return PerceptronMember(network, tuple(columns), normalizer, element_table, *shape)
 
@@ -409,28 +406,25 @@ class _Run:
         assert protocol.readout is not None
         values = np.stack(list(columns.values()), axis=1)
         normalizer = Normalizer.of(values[rows])
-        file = None if self.checkpoint is None else self.checkpoint / f'readout-{index}.safetensors'
-        if self.resume and file is not None and file.exists():
-            sizes = (features.values.shape[1], features.responses.shape[1], protocol.readout.width, len(columns))
-            network = _read_network(file, mark, Readout(*sizes), 'readout')
-        else:
-            try:
-                with torch_threads(self.threads):
-                    network = fit_readout(
-                        features,
-                        normalizer.standardise(values),
-                        rows,
-                        protocol.readout,
-                        seed=seed,
-                        stop=self.is_over,
-                        progress=lambda done, total: self._tell(2 * index + 1, done / total),
-                    )
-            except Stopped as stopped:
-                raise Interrupted(f'the readout of fold {index} was {stopped}', self.checkpoint) from stopped
-            if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, save_tensors(dict(network.state_dict()), metadata={'fingerprint': mark}))
+        sizes = (features.values.shape[1], features.responses.shape[1], protocol.readout.width, len(columns))
+        fit = partial(fit_readout, features, normalizer.standardise(values), rows, protocol.readout, seed=seed)
+        network = self._finished('readout', index, mark, Readout(*sizes), fit)
         return ReadoutMember(network, tuple(columns), normalizer, features.potential, protocol.n_neighbors)
+
+    def _finished(self, kind: str, index: int, mark: str, empty: Trained, fit: Callable[..., Trained]) -> Trained:
+        """Train what a network is paired with, or fill an empty one where it is finished."""
+        file = None if self.checkpoint is None else self.checkpoint / f'{kind}-{index}.safetensors'
+        if self.resume and file is not None and file.exists():
+            return _read_network(file, mark, empty, kind)
+        try:
+            with torch_threads(self.threads):
+                network = fit(stop=self.is_over, progress=lambda done, total: self._tell(2 * index + 1, done / total))
+        except Stopped as stopped:
+            raise Interrupted(f'the {kind} of fold {index} was {stopped}', self.checkpoint) from stopped
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, save_tensors(dict(network.state_dict()), metadata={'fingerprint': mark}))
+        return network
 
     def _tell(self, step: int, fraction: float) -> None:
         """Say how far the training is, with a step halfway through."""

@@ -18,6 +18,7 @@ from .calibration import Calibration, Pairs, Unseen
 from .graphs import CrystalGraphs, iter_graphs
 from .model import AnyMember, BoostingMember, ElasticModel, Member, PerceptronMember, ReadoutMember
 from .network import CGCNN, Batch
+from .threads import torch_threads
 
 __all__ = ['DTYPES', 'choose_device', 'needs_orientation', 'pooled_features', 'predict', 'predict_graphs']
 
@@ -155,16 +156,11 @@ def pooled_features(
     target_device = choose_device(device)
     network = copy.deepcopy(member.network).to(target_device).eval()
     pooled = [np.empty((0, network.architecture.atom_width), dtype=np.float32)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        with torch.inference_mode():
-            for start, stop in graphs.batches(_default_batch_edges(target_device)):
-                responses = None if features is None else features.responses[start:stop]
-                batch = Batch.from_graphs(graphs.slice(start, stop), target_device, responses=responses)
-                pooled.append(network.pooled(batch).cpu().numpy())
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads or torch.get_num_threads()), torch.inference_mode():
+        for start, stop in graphs.batches(_default_batch_edges(target_device)):
+            responses = None if features is None else features.responses[start:stop]
+            batch = Batch.from_graphs(graphs.slice(start, stop), target_device, responses=responses)
+            pooled.append(network.pooled(batch).cpu().numpy())
     return np.concatenate(pooled)
 
 

@@ -27,6 +27,7 @@ from .calibration import Calibration
 from .network import CGCNN, Architecture
 from .perceptron import Perceptron
 from .readout import LAYERS_VERSION, Readout
+from .threads import torch_threads
 
 __all__ = [
     'CARD_FILE',
@@ -250,12 +251,8 @@ class PerceptronMember:
 
     def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
         """Return (m, t) predictions from (m, f) features."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
+        with torch_threads(threads):
             return self.normalizer.restore(self.network.predict(features))
-        finally:
-            torch.set_num_threads(before)
 
     def describe(self) -> dict[str, Any]:
         """Return what the card says of it."""

@@ -6,8 +6,6 @@ mean of both is better than either; and it is trained in seconds.
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,11 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aiida_cgcnn_elastic.baselines.boosting import Stopped
-from aiida_cgcnn_elastic.settings import Settings
-
+from .cycle import Cycle, absolute_error, train_by_cycle
 from .response import ResponseHead
-from .schedule import ema_decay, one_cycle
 
 __all__ = ['Perceptron', 'PerceptronRecipe', 'fit_perceptron']
 
@@ -31,38 +26,14 @@ FARTHEST = 4.0
 
 
 @dataclass(frozen=True)
-class PerceptronRecipe(Settings):
-    """How a perceptron is trained: L1 loss of the standardised targets, AdamW, one cycle of the learning rate.
+class PerceptronRecipe(Cycle):
+    """How a perceptron of two hidden layers is trained: see `Cycle`; L1 loss of the standardised targets."""
 
-    Attributes
-    ----------
-    width : int
-        Of both hidden layers.
-    dropout : float
-        Fraction of the hidden features that are left out in a step of the training.
-    epochs, batch_size : int
-    learning_rate : float
-        The largest of the cycle.
-    weight_decay : float
-    ema_decay : float
-        For each step, of the moving average of the weights that is kept.
-    """
-
-    width: int = 256
-    dropout: float = 0.1
     epochs: int = 80
     batch_size: int = 64
-    learning_rate: float = 2e-3
     weight_decay: float = 5e-2
-    ema_decay: float = 0.995
 
     WHAT: ClassVar[str] = 'the perceptron'
-
-    def __post_init__(self) -> None:
-        self._check_whole('width', 'epochs', 'batch_size')
-        self._check_numbers('dropout', 'ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
-        self._check_numbers('learning_rate', is_allowed=lambda x: 0 < x < math.inf, expected='above 0')
-        self._check_numbers('weight_decay', is_allowed=lambda x: 0 <= x < math.inf, expected='from 0')
 
 
 class Perceptron(nn.Module):
@@ -158,39 +129,14 @@ def fit_perceptron(
         head = None if told is None else ResponseHead(told.shape[1], recipe.width)
         if head is not None and responses is not None:
             head.set_scale(responses[rows])
-        kept = copy.deepcopy(network)
-        optimizer = torch.optim.AdamW(
-            [*network.parameters(), *([] if head is None else head.parameters())],
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-        n_batches = -(-len(rows) // recipe.batch_size)
-        total = n_batches * recipe.epochs
-        network.train()
-        for step in range(total):
-            epoch, batch = divmod(step, n_batches)
-            if batch == 0:
-                order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(rows)))
-            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            rate, decay = one_cycle(step, total)
-            for group in optimizer.param_groups:
-                group['lr'], group['betas'] = rate * recipe.learning_rate, (decay, 0.999)
+
+        def loss(chosen: npt.NDArray[np.int64], _: int) -> Tensor:
             features = network.last_hidden(inputs[chosen])
-            true = targets[chosen]
-            is_known = torch.isfinite(true)
-            errors = (network.output(features)[is_known] - true[is_known]).abs()
-            loss = errors.sum() / max(len(errors), 1)
-            if head is not None and told is not None:
-                loss = loss + responses_weight * head.loss(features, told[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                for average, weight in zip(kept.parameters(), network.parameters(), strict=True):
-                    average.lerp_(weight, 1 - ema_decay(step, recipe.ema_decay))
-            if progress is not None:
-                progress(step + 1, total)
-            if step + 1 < total and stop is not None and stop():
-                raise Stopped(f'stopped after {step + 1} of {total} batches')
+            value = absolute_error(network.output(features), targets[chosen])
+            return (
+                value if head is None or told is None else value + responses_weight * head.loss(features, told[chosen])
+            )
+
+        more = () if head is None else head.parameters()
+        kept = train_by_cycle(network, recipe, len(rows), loss, seed=seed, more=more, stop=stop, progress=progress)
     return kept.eval()

@@ -7,9 +7,8 @@ There is nothing about the crystal's geometry to learn, so a few thousand crysta
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,12 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
-from aiida_cgcnn_elastic.settings import Settings
 
+from .cycle import Cycle, absolute_error, train_by_cycle
 from .response import TO_ATOMS, TO_CRYSTAL, ResponseEmbedding, withhold
-from .schedule import ema_decay, one_cycle
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
 
@@ -40,44 +37,23 @@ ALIKE = 3e-4
 
 
 @dataclass(frozen=True)
-class ReadoutRecipe(Settings):
-    """How a readout is trained: L1 loss of the standardised targets, AdamW, one cycle of the learning rate.
+class ReadoutRecipe(Cycle):
+    """How a readout is trained: see `Cycle`; L1 loss of the standardised targets.
 
     Attributes
     ----------
-    width : int
-        Of every layer.
-    dropout : float
-        Fraction of the inputs of every layer but the output that are left out in a step of the training.
     withheld : float
         Fraction of the crystals whose responses to strain are left out in an epoch of the training, so that those
         without any are predicted too.
-    epochs, batch_size : int
-    learning_rate : float
-        The largest of the cycle.
-    weight_decay : float
-    ema_decay : float
-        For each step, of the moving average of the weights that is kept.
     """
 
-    width: int = 256
-    dropout: float = 0.1
     withheld: float = 0.25
-    epochs: int = 60
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    ema_decay: float = 0.995
 
     WHAT: ClassVar[str] = 'the readout'
 
     def __post_init__(self) -> None:
-        self._check_whole('width', 'epochs', 'batch_size')
-        self._check_numbers(
-            'dropout', 'withheld', 'ema_decay', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1'
-        )
-        self._check_numbers('learning_rate', is_allowed=lambda x: 0 < x < math.inf, expected='above 0')
-        self._check_numbers('weight_decay', is_allowed=lambda x: 0 <= x < math.inf, expected='from 0')
+        super().__post_init__()
+        self._check_numbers('withheld', is_allowed=lambda x: 0 <= x < 1, expected='from 0 and below 1')
 
 
 class Readout(nn.Module):
@@ -182,35 +158,15 @@ def fit_readout(
         sizes = (own.values.shape[1], own.responses.shape[1], recipe.width, targets.shape[1])
         network = Readout(*sizes, recipe.dropout)
         _set_scale(network, features, rows)
-        kept = copy.deepcopy(network)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
-        n_batches = -(-len(own) // recipe.batch_size)
-        total = n_batches * recipe.epochs
-        network.train()
-        for step in range(total):
-            epoch, batch = divmod(step, n_batches)
-            if batch == 0:
-                order = np.random.default_rng([seed, epoch]).permutation(len(own))
-                seen = dataclasses.replace(own, responses=withhold(own.responses, recipe.withheld, [seed, epoch, 1]))
-            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            rate, decay = one_cycle(step, total)
-            for group in optimizer.param_groups:
-                group['lr'], group['betas'] = rate * recipe.learning_rate, (decay, 0.999)
-            true = targets[chosen]
-            is_known = torch.isfinite(true)
-            loss = (network(*_batch(seen, chosen, shares))[is_known] - true[is_known]).abs().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                for average, weight in zip(kept.parameters(), network.parameters(), strict=True):
-                    average.lerp_(weight, 1 - ema_decay(step, recipe.ema_decay))
-            if progress is not None:
-                progress(step + 1, total)
-            if step + 1 < total and stop is not None and stop():
-                raise Stopped(f'stopped after {step + 1} of {total} batches')
+
+        def loss(chosen: npt.NDArray[np.int64], epoch: int) -> Tensor:
+            return absolute_error(network(*_batch(withheld(epoch), chosen, shares)), targets[chosen])
+
+        @functools.lru_cache(maxsize=1)
+        def withheld(epoch: int) -> PotentialFeatures:
+            return dataclasses.replace(own, responses=withhold(own.responses, recipe.withheld, [seed, epoch, 1]))
+
+        kept = train_by_cycle(network, recipe, len(own), loss, seed=seed, stop=stop, progress=progress)
     return _rounded(kept).eval()
 
 

@@ -35,6 +35,7 @@ from .protocol import PROTOCOLS, Protocol
 from .response import ResponseHead, is_known, withhold
 from .schedule import ema_decay, one_cycle
 from .splits import PARTS, Split
+from .threads import torch_threads
 
 __all__ = [
     'CHECKPOINT_FILE',
@@ -49,7 +50,6 @@ __all__ = [
     'fingerprint',
     'n_taught',
     'require_same_training',
-    'torch_threads',
     'train',
     'versions',
     'with_target',
@@ -756,17 +756,6 @@ def _calibrate(
             model, graphs, columns, split['train'], held_out, device=str(device), threads=threads, features=features
         )
     return reason or 'on the validation part, which decided nothing'
-
-
-@contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Let torch use that many CPU threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -72,12 +72,12 @@ def split_unknown(table: CrystalTable) -> tuple[CrystalTable, list[Rejection]]:
     import numpy as np
 
     from aiida_cgcnn_elastic.crystals.crystal import Reason, Rejection
-    from aiida_cgcnn_elastic.potentials import POTENTIAL, known_elements
+    from aiida_cgcnn_elastic.potentials import POTENTIAL
     from aiida_cgcnn_elastic.symbols import SYMBOLS
 
     arrays = table.arrays()
-    is_unknown = ~np.isin(arrays.atomic_numbers, sorted(known_elements()))
-    rows = np.flatnonzero(_has_unknown(table))
+    is_unknown, has_unknown = _unknown(arrays.atomic_numbers, arrays.offsets)
+    rows = np.flatnonzero(has_unknown)
     if not len(rows):
         return table, []
     ids = table.material_ids
@@ -90,15 +90,18 @@ def split_unknown(table: CrystalTable) -> tuple[CrystalTable, list[Rejection]]:
     return table.select(np.setdiff1d(np.arange(len(table)), rows)), rejections
 
 
-def _has_unknown(table: CrystalTable) -> NDArray[np.bool_]:
-    """Say which crystals have an element that the potential does not know."""
+def _unknown(
+    atomic_numbers: NDArray[np.uint8], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which atoms are of an element that the potential does not know, and which crystals have one."""
     import numpy as np
 
     from aiida_cgcnn_elastic.potentials import known_elements
 
-    arrays = table.arrays()
-    is_unknown = ~np.isin(arrays.atomic_numbers, sorted(known_elements()))
-    return np.logical_or.reduceat(is_unknown, arrays.offsets[:-1])
+    is_unknown = ~np.isin(atomic_numbers, sorted(known_elements()))
+    has_unknown = np.zeros(len(offsets) - 1, dtype=bool)
+    has_unknown[np.repeat(np.arange(len(has_unknown)), np.diff(offsets))[is_unknown]] = True
+    return is_unknown, has_unknown
 
 
 def training_features(run: Run, crystals: CrystalTable, folder: Path, device: str) -> PotentialFeatures:
@@ -115,13 +118,14 @@ def training_features(run: Run, crystals: CrystalTable, folder: Path, device: st
 
     from aiida_cgcnn_elastic.potentials import POTENTIAL, PotentialFeatures
 
-    has_unknown = _has_unknown(crystals)
+    arrays = crystals.arrays()
+    _, has_unknown = _unknown(arrays.atomic_numbers, arrays.offsets)
     if not has_unknown.any():
         features = _saved_features(run, crystals, folder, device)
     else:
         known = np.flatnonzero(~has_unknown)
         own = _saved_features(run, crystals.select(known), folder, device)
-        offsets = crystals.arrays().offsets
+        offsets = arrays.offsets
         n_atoms = np.diff(offsets)
         values = np.zeros((offsets[-1], own.values.shape[1]), dtype=own.values.dtype)
         values[np.repeat(~has_unknown, n_atoms)] = own.values

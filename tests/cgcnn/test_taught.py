@@ -179,6 +179,19 @@ def test_a_blend_is_taught_by_crystals_without_a_target_and_judged_by_the_others
     assert record['n_crystals']['train'] == 8
 
 
+def test_in_a_blend_too_a_crystal_with_neither_target_nor_response_plays_no_part(arguments, features):
+    recipe = PerceptronRecipe(width=8, epochs=3, batch_size=8)
+    given = {
+        **arguments,
+        'protocol': dataclasses.replace(TAUGHT, folds=2, perceptron=recipe),
+        'element_table': property_table(more_element_properties()),
+        'features': with_responses(features, UNLABELLED[4:], np.nan),
+    }
+    fewer = {'train': np.concatenate([LABELLED, UNLABELLED[:4]]), 'test': TEST}
+    one, two = (train_blend(**changed) for changed in (given, {**given, 'split': fewer}))
+    assert all(np.array_equal(a, b) for a, b in zip(tensors(one), tensors(two), strict=True))
+
+
 @pytest.mark.parametrize('changes', [{'features': None}, {'protocol': NOT_TAUGHT}])
 def test_features_are_given_if_and_only_if_responses_are_taught(arguments, changes):
     with pytest.raises(ValueError, match="needs a potential's features"):
