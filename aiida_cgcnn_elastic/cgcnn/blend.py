@@ -1,6 +1,6 @@
 """A cross-fitted blend of networks with perceptrons, gradient boosting, or readouts of a potential's features.
 
-The training part is divided at random into folds. For each fold a network and one other learn from the rest and
+The training part is divided at random into folds. For each fold a network and its partners learn from the rest and
 predict it, so every crystal has a prediction by models that never saw it. From these out-of-fold predictions
 alone follow the weights of the blend and its error (Wolpert, Neural Networks 5, 241 (1992)): trees fit their own
 crystals far better than networks do, and would be trusted too much otherwise. The model is all of them together.
@@ -21,12 +21,15 @@ import numpy.typing as npt
 import safetensors
 import torch
 from safetensors.torch import save as save_tensors
+from scipy import sparse
+from scipy.optimize import linprog
 
 from aiida_cgcnn_elastic.baselines.boosting import BoostedTrees, Stopped
 from aiida_cgcnn_elastic.baselines.features import structure_features
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibrate import calibrate_blend, why_not
+from .cycle import Diverged
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics, mae
@@ -34,14 +37,13 @@ from .model import (
     AnyMember,
     BoostingMember,
     ElasticModel,
-    Member,
     Normalizer,
     PerceptronMember,
     ReadoutMember,
     write_atomically,
 )
 from .perceptron import Perceptron, fit_perceptron
-from .protocol import SECONDS, Protocol
+from .protocol import PARTNERS, Protocol
 from .readout import Readout, fit_readout
 from .response import is_known
 from .splits import Split
@@ -63,7 +65,7 @@ from .training import (
     with_target,
 )
 
-__all__ = ['BlendResult', 'blend_weight', 'folds', 'remove_checkpoint', 'train_blend']
+__all__ = ['BlendResult', 'blend_weights', 'folds', 'remove_checkpoint', 'train_blend']
 
 Columns = dict[str, npt.NDArray[np.float64]]
 
@@ -79,8 +81,8 @@ class BlendResult(TrainingResult):
     fold : (m,) int64
         Of every crystal of the training part, -1 for others.
     out_of_fold : dict
-        ``{target: {'network' | one of `SECONDS` | 'blend': (m,) float64}}``: predictions by models that did not see the
-        crystal; NaN outside the training part.
+        ``{target: {'network' | one of `PARTNERS` | 'blend': (m,) float64}}``: predictions by models that did not see
+        the crystal; NaN outside the training part.
     """
 
     fold: npt.NDArray[np.int64]
@@ -94,23 +96,36 @@ def folds(n: int, n_folds: int, seed: int) -> npt.NDArray[np.int64]:
     return result
 
 
-def blend_weight(
-    true: npt.NDArray[np.float64], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
-) -> float:
-    """Return the weight ``w`` from 0 to 1 for which ``w first + (1 - w) second`` has the least mean absolute error.
+def blend_weights(true: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the weights, from 0 and of sum 1, for which the weighted mean of predictions has the least absolute error.
 
-    The error is ``sum |w a - b|`` with ``a = first - second`` and ``b = true - second``, so the best weight is the
-    median of ``b / a``, weighted by ``|a|``; as the sum is convex, what is beyond the ends goes to the nearer end.
+    A linear program: of the weights, and of how far the mean of every crystal is above and below the true value.
+
+    Parameters
+    ----------
+    true : (n,) float64
+    predicted : (k, n) float64
+
+    Returns
+    -------
+    (k,) float64
     """
-    difference, wanted = first - second, true - second
-    differs = difference != 0
-    if not differs.any():
-        return 0.5
-    ratios, masses = wanted[differs] / difference[differs], np.abs(difference[differs])
-    order = np.argsort(ratios, kind='stable')
-    reached = np.cumsum(masses[order])
-    median = ratios[order][np.searchsorted(reached, reached[-1] / 2)]
-    return float(np.clip(median, 0.0, 1.0))
+    n_kinds, n = predicted.shape
+    if (predicted == predicted[0]).all():
+        return np.full(n_kinds, 1 / n_kinds)
+    errors = sparse.identity(n, format='csr')
+    means = sparse.hstack([sparse.csr_array(predicted.T), -errors, errors])
+    total = sparse.csr_array(([1.0] * n_kinds, ([0] * n_kinds, range(n_kinds))), shape=(1, n_kinds + 2 * n))
+    solution = linprog(
+        np.concatenate([np.zeros(n_kinds), np.ones(2 * n)]),
+        A_eq=sparse.vstack([means, total]),
+        b_eq=np.append(true, 1.0),
+        method='highs',
+    )
+    if not solution.success:
+        raise RuntimeError(f'no weights of the blend were found: {solution.message}')
+    weights = np.clip(solution.x[:n_kinds], 0.0, None)
+    return np.asarray(weights / weights.sum())
 
 
 def train_blend(
@@ -166,71 +181,68 @@ def train_blend(
     fold[rows] = folds(len(rows), protocol.folds, seed)
 
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    statistics = None
+    if protocol.perceptron is not None or protocol.boosting is not None:
+        seen = graphs if protocol.orientation else graphs.without_orientations()
+        statistics = structure_features(seen, element_table)[1]
+    mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table, features=features)
     run = _Run(
+        graphs,
+        columns,
+        protocol,
+        element_features,
+        element_table,
+        statistics,
+        features,
+        mark,
+        seed,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
         is_over=lambda: time.monotonic() >= deadline or (stop is not None and stop()),
         progress=progress,
-        n_steps=2 * protocol.folds,
         device=device,
         threads=threads,
     )
-    mark = fingerprint(graphs, columns, split, protocol, element_features, seed, element_table, features=features)
-    # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
-    single = dataclasses.replace(protocol, name='network', folds=None, perceptron=None, boosting=None, readout=None)
-    shown = features if single.needs_potential else None
-    # Whoever predicts needs none of what networks are taught only.
-    features = features if protocol.sees_potential else None
-    # All networks may be taught by crystals without a target: none of these is predicted out of fold.
+    # Networks and perceptrons may be taught by crystals without a target: none of these is predicted out of fold.
     others = rows[:0]
-    if protocol.responses_taught is not None and shown is not None:
-        others = np.setdiff1d(split['train'][is_known(shown.responses[split['train']])], rows)
-    assert protocol.second is not None
-    kinds = ('network', protocol.second)
-    statistics = None
-    if protocol.readout is None:
-        seen = graphs if protocol.orientation else graphs.without_orientations()
-        statistics = structure_features(seen, element_table)[1]
-    networks: list[Member] = []
-    seconds: list[AnyMember] = []
+    if protocol.responses_taught is not None and features is not None:
+        others = np.setdiff1d(split['train'][is_known(features.responses[split['train']])], rows)
+    n_told = n_taught(protocol, None if features is None else features.responses, split['train'], rows)
+    # Whoever predicts needs none of what is taught only.
+    features = features if protocol.sees_potential else None
+    members: dict[str, list[AnyMember]] = {kind: [] for kind in run.kinds}
     history: list[dict[str, Any]] = []
-    out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*kinds, 'blend')} for name in columns}
+    out_of_fold = {name: {kind: np.full(len(graphs), np.nan) for kind in (*run.kinds, 'blend')} for name in columns}
     for index in range(protocol.folds):
         inside, outside = rows[fold[rows] != index], rows[fold[rows] == index]
-        taught = np.concatenate([inside, others])
-        trained = run.network(index, graphs, columns, taught, single, element_features, shown, seed + index)
+        trained = run.network(index, np.concatenate([inside, others]))
         history += [{'fold': index, **entry} for entry in trained.history]
-        second: AnyMember
+        members['network'] += trained.model.members
+        if protocol.perceptron is not None:
+            members['perceptron'].append(run.perceptron(index, np.concatenate([inside, others])))
+        if protocol.boosting is not None:
+            members['boosting'].append(run.boosting(index, inside))
         if protocol.readout is not None:
-            assert features is not None
-            second = run.readout(index, mark, features, columns, inside, protocol, seed + index)
-        elif protocol.perceptron is not None:
-            assert statistics is not None
-            table = element_table
-            second = run.perceptron(index, mark, statistics, columns, taught, protocol, table, shown, seed + index)
-        else:
-            assert statistics is not None
-            second = run.boosting(index, mark, statistics, columns, inside, protocol, element_table, seed + index)
-        networks += [member for member in trained.model.members if isinstance(member, Member)]
-        seconds.append(second)
+            members['readout'].append(run.readout(index, inside))
         own = None if features is None else features.select(outside)
-        for kind, model in zip(kinds, (trained.model, ElasticModel([second], {})), strict=True):
+        for kind, of_kind in members.items():
+            model = ElasticModel(of_kind[-1:], {})
             predicted = predict_graphs([model], graphs.select(outside), features=own, device=device, threads=threads)
             for name in columns:
                 out_of_fold[name][kind][outside] = predicted[name]
 
-    blend = {}
+    blend: dict[str, dict[str, dict[str, float]]] = {}
     for name, values in columns.items():
         found = out_of_fold[name]
         known = rows[np.isfinite(values[rows])]
-        first, other = (found[kind] for kind in kinds)
-        weight = blend_weight(values[known], first[known], other[known])
-        found['blend'] = weight * first + (1 - weight) * other
+        of_kinds = np.stack([found[kind] for kind in run.kinds])
+        weights = blend_weights(values[known], of_kinds[:, known])
+        found['blend'] = weights @ of_kinds
         blend[name] = {
-            'weights': dict(zip(kinds, (weight, 1 - weight), strict=True)),
+            'weights': dict(zip(run.kinds, weights.tolist(), strict=True)),
             'out_of_fold_mae': {kind: mae(values[known], predicted[known]) for kind, predicted in found.items()},
         }
-    model = _blended(networks, seconds, {name: entry['weights']['network'] for name, entry in blend.items()})
+    model = _blended(members, {name: entry['weights'] for name, entry in blend.items()})
     predictions, metrics = evaluate_parts(
         model, graphs, columns, split, device=device, threads=threads, features=features
     )
@@ -252,8 +264,8 @@ def train_blend(
                 **(record or {}),
                 'protocol': protocol.to_dict(),
                 'seed': seed,
-                'n_crystals': {part: len(with_target(members, columns)) for part, members in split.items()},
-                **n_taught(protocol, None if shown is None else shown.responses, split['train'], rows),
+                'n_crystals': {part: len(with_target(own, columns)) for part, own in split.items()},
+                **n_told,
                 'blend': blend,
                 'calibration': reason or 'on the out-of-fold predictions',
                 'metrics': metrics,
@@ -277,159 +289,152 @@ def _packages(protocol: Protocol) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """How members are trained, one after the other, and where what is finished is kept."""
+    """What all members of a blend have in common, and where what is finished is kept."""
 
+    graphs: CrystalGraphs
+    columns: Columns
+    protocol: Protocol
+    element_features: npt.NDArray[Any]
+    element_table: npt.NDArray[np.float64]
+    statistics: npt.NDArray[np.float32] | None
+    features: PotentialFeatures | None
+    mark: str
+    seed: int
     checkpoint: Path | None
     resume: bool
     is_over: Callable[[], bool]
     progress: Callable[[int, int], None] | None
-    n_steps: int
     device: str
     threads: int
 
-    def network(
-        self,
-        index: int,
-        graphs: CrystalGraphs,
-        columns: Columns,
-        rows: npt.NDArray[np.int64],
-        protocol: Protocol,
-        element_features: npt.NDArray[Any],
-        features: PotentialFeatures | None,
-        seed: int,
-    ) -> TrainingResult:
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of the members, in their order."""
+        return ('network', *self.protocol.partners)
+
+    def network(self, index: int, rows: npt.NDArray[np.int64]) -> TrainingResult:
         """Train the network that does not see a fold, or read it where it is finished."""
+        # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
+        alone: dict[str, Any] = {'name': 'network', 'folds': None, **dict.fromkeys(PARTNERS)}
+        protocol = dataclasses.replace(self.protocol, **alone)
         return train(
-            graphs,
-            columns,
+            self.graphs,
+            self.columns,
             {'train': rows},
             protocol,
-            element_features,
-            seed=seed,
-            features=features,
+            self.element_features,
+            seed=self.seed + index,
+            features=self.features if protocol.needs_potential else None,
             checkpoint=None if self.checkpoint is None else self.checkpoint / f'network-{index}',
             resume=self.resume,
             stop=self.is_over,
-            progress=lambda done, total: self._tell(2 * index, done / total),
+            progress=lambda done, total: self._tell('network', index, done / total),
             device=self.device,
             threads=self.threads,
         )
 
-    def boosting(
-        self,
-        index: int,
-        mark: str,
-        features: npt.NDArray[np.float32],
-        columns: Columns,
-        rows: npt.NDArray[np.int64],
-        protocol: Protocol,
-        element_table: npt.NDArray[np.float64],
-        seed: int,
-    ) -> BoostingMember:
+    def boosting(self, index: int, rows: npt.NDArray[np.int64]) -> BoostingMember:
         """Train the boosting that does not see a fold, or read it where it is finished."""
-        assert protocol.boosting is not None
+        assert self.protocol.boosting is not None
+        assert self.statistics is not None
         trees = []
-        for number, (name, values) in enumerate(columns.items()):
-            file = None if self.checkpoint is None else self.checkpoint / f'boosting-{index}-{name}.safetensors'
+        for number, (name, values) in enumerate(self.columns.items()):
+            file = self._file(f'boosting-{index}-{name}')
             if self.resume and file is not None and file.exists():
-                trees.append(_read_trees(file, mark))
+                trees.append(_read_trees(file, self.mark))
                 continue
             known = rows[np.isfinite(values[rows])]
             try:
                 fitted = BoostedTrees.fit(
-                    features[known],
+                    self.statistics[known],
                     values[known],
-                    protocol.boosting,
-                    seed=seed,
+                    self.protocol.boosting,
+                    seed=self.seed + index,
                     threads=self.threads,
                     stop=self.is_over,
                 )
             except Stopped as stopped:
                 raise Interrupted(f'the boosting of fold {index} was {stopped}', self.checkpoint) from stopped
-            if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                content = torch.from_numpy(np.frombuffer(fitted.content, dtype=np.uint8).copy())
-                write_atomically(file, save_tensors({'trees': content}, metadata={'fingerprint': mark}))
+            content = torch.from_numpy(np.frombuffer(fitted.content, dtype=np.uint8).copy())
+            self._keep(file, {'trees': content})
             trees.append(fitted)
-            self._tell(2 * index + 1, (number + 1) / len(columns))
-        return BoostingMember(
-            tuple(trees), tuple(columns), element_table, protocol.n_neighbors, orientation=protocol.orientation
-        )
+            self._tell('boosting', index, (number + 1) / len(self.columns))
+        shape = (self.protocol.n_neighbors, None, self.protocol.orientation)
+        return BoostingMember(tuple(trees), tuple(self.columns), self.element_table, *shape)
 
-    def perceptron(
-        self,
-        index: int,
-        mark: str,
-        statistics: npt.NDArray[np.float32],
-        columns: Columns,
-        rows: npt.NDArray[np.int64],
-        protocol: Protocol,
-        element_table: npt.NDArray[np.float64],
-        features: PotentialFeatures | None,
-        seed: int,
-    ) -> PerceptronMember:
+    def perceptron(self, index: int, rows: npt.NDArray[np.int64]) -> PerceptronMember:
         """Train the perceptron that does not see a fold, or read it where it is finished."""
-        assert protocol.perceptron is not None
-        values = np.stack(list(columns.values()), axis=1)
-        normalizer = Normalizer.of(values[rows])
-        taught = protocol.responses_taught
-        network = self._finished(
-            'perceptron',
-            index,
-            mark,
-            Perceptron(statistics.shape[1], protocol.perceptron.width, len(columns)),
-            partial(
-                fit_perceptron,
-                statistics,
-                normalizer.standardise(values),
-                rows,
-                protocol.perceptron,
-                seed=seed,
-                responses=None if taught is None or features is None else features.responses,
-                responses_weight=1.0 if taught is None else taught,
-            ),
+        recipe, withheld = self.protocol.perceptron, self.protocol.responses_withheld
+        assert recipe is not None
+        assert self.statistics is not None
+        normalizer, standardised = self._standardised(rows)
+        responses = None if self.features is None else self.features.responses
+        n_seen = 0 if withheld is None or responses is None else responses.shape[1]
+        empty = Perceptron(self.statistics.shape[1], recipe.width, len(self.columns), n_responses=n_seen)
+        fit = partial(
+            fit_perceptron,
+            self.statistics,
+            standardised,
+            rows,
+            recipe,
+            seed=self.seed + index,
+            responses=responses,
+            taught=self.protocol.responses_taught,
+            withheld=withheld,
         )
-        shape = (protocol.n_neighbors, None, protocol.orientation)
-        return PerceptronMember(network, tuple(columns), normalizer, element_table, *shape)
+        network = self._finished('perceptron', index, empty, fit)
+        potential = None if not n_seen or self.features is None else self.features.potential
+        shape = (self.protocol.n_neighbors, None, self.protocol.orientation, potential)
+        return PerceptronMember(network, tuple(self.columns), normalizer, self.element_table, *shape)
 
-    def readout(
-        self,
-        index: int,
-        mark: str,
-        features: PotentialFeatures,
-        columns: Columns,
-        rows: npt.NDArray[np.int64],
-        protocol: Protocol,
-        seed: int,
-    ) -> ReadoutMember:
+    def readout(self, index: int, rows: npt.NDArray[np.int64]) -> ReadoutMember:
         """Train the readout that does not see a fold, or read it where it is finished."""
-        assert protocol.readout is not None
-        values = np.stack(list(columns.values()), axis=1)
-        normalizer = Normalizer.of(values[rows])
-        sizes = (features.values.shape[1], features.responses.shape[1], protocol.readout.width, len(columns))
-        fit = partial(fit_readout, features, normalizer.standardise(values), rows, protocol.readout, seed=seed)
-        network = self._finished('readout', index, mark, Readout(*sizes), fit)
-        return ReadoutMember(network, tuple(columns), normalizer, features.potential, protocol.n_neighbors)
+        recipe, features = self.protocol.readout, self.features
+        assert recipe is not None
+        assert features is not None
+        normalizer, standardised = self._standardised(rows)
+        empty = Readout(features.values.shape[1], features.responses.shape[1], recipe.width, len(self.columns))
+        fit = partial(fit_readout, features, standardised, rows, recipe, seed=self.seed + index)
+        network = self._finished('readout', index, empty, fit)
+        return ReadoutMember(network, tuple(self.columns), normalizer, features.potential, self.protocol.n_neighbors)
 
-    def _finished(self, kind: str, index: int, mark: str, empty: Trained, fit: Callable[..., Trained]) -> Trained:
-        """Train what a network is paired with, or fill an empty one where it is finished."""
-        file = None if self.checkpoint is None else self.checkpoint / f'{kind}-{index}.safetensors'
+    def _standardised(self, rows: npt.NDArray[np.int64]) -> tuple[Normalizer, npt.NDArray[np.float64]]:
+        """Return what brings the targets of some rows to mean 0 and standard deviation 1, and (m, t) targets so."""
+        values = np.stack(list(self.columns.values()), axis=1)
+        normalizer = Normalizer.of(values[rows])
+        return normalizer, normalizer.standardise(values)
+
+    def _finished(self, kind: str, index: int, empty: Trained, fit: Callable[..., Trained]) -> Trained:
+        """Train a partner, or fill an empty one where it is finished."""
+        file = self._file(f'{kind}-{index}')
         if self.resume and file is not None and file.exists():
-            return _read_network(file, mark, empty, kind)
+            return _read_network(file, self.mark, empty, kind)
         try:
             with torch_threads(self.threads):
-                network = fit(stop=self.is_over, progress=lambda done, total: self._tell(2 * index + 1, done / total))
+                network = fit(stop=self.is_over, progress=lambda done, total: self._tell(kind, index, done / total))
         except Stopped as stopped:
             raise Interrupted(f'the {kind} of fold {index} was {stopped}', self.checkpoint) from stopped
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, save_tensors(dict(network.state_dict()), metadata={'fingerprint': mark}))
+        except Diverged as error:
+            raise Diverged(f'the {kind} of fold {index}: {error}') from error
+        self._keep(file, dict(network.state_dict()))
         return network
 
-    def _tell(self, step: int, fraction: float) -> None:
-        """Say how far the training is, with a step halfway through."""
+    def _file(self, name: str) -> Path | None:
+        """Return where a partner is kept."""
+        return None if self.checkpoint is None else self.checkpoint / f'{name}.safetensors'
+
+    def _keep(self, file: Path | None, tensors: dict[str, torch.Tensor]) -> None:
+        """Write what is finished."""
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, save_tensors(tensors, metadata={'fingerprint': self.mark}))
+
+    def _tell(self, kind: str, index: int, fraction: float) -> None:
+        """Say how far the training is, with a member halfway through."""
         if self.progress is not None:
-            self.progress(round(1000 * (step + fraction)), 1000 * self.n_steps)
+            assert self.protocol.folds is not None
+            step = len(self.kinds) * index + self.kinds.index(kind)
+            self.progress(round(1000 * (step + fraction)), 1000 * len(self.kinds) * self.protocol.folds)
 
 
 def remove_checkpoint(folder: Path, n_folds: int) -> None:
@@ -439,7 +444,7 @@ def remove_checkpoint(folder: Path, n_folds: int) -> None:
         (network / CHECKPOINT_FILE).unlink(missing_ok=True)
         if network.is_dir() and not any(network.iterdir()):
             network.rmdir()
-        for kind in SECONDS:
+        for kind in PARTNERS:
             for file in (folder / f'{kind}-{index}.safetensors', *folder.glob(f'{kind}-{index}-*.safetensors')):
                 file.unlink(missing_ok=True)
 
@@ -474,20 +479,13 @@ def _read_network(file: Path, mark: str, empty: Trained, kind: str) -> Trained:
     return empty
 
 
-def _blended(
-    networks: list[Member], seconds: Sequence[AnyMember], network_weights: Mapping[str, float]
-) -> ElasticModel:
-    """Return the model of all members, weighed so that their mean weight is 1."""
-
-    def weights(member: AnyMember, is_network: bool) -> tuple[float, ...]:
-        return tuple(
-            2 * (network_weights[name] if is_network else 1 - network_weights[name]) for name in member.targets
-        )
-
+def _blended(members: Mapping[str, Sequence[AnyMember]], weights: Mapping[str, Mapping[str, float]]) -> ElasticModel:
+    """Return the model of all members by kind, with the weight of each kind by target, so that their mean is 1."""
     return ElasticModel(
         [
-            *(dataclasses.replace(member, weights=weights(member, True)) for member in networks),
-            *(dataclasses.replace(member, weights=weights(member, False)) for member in seconds),
+            dataclasses.replace(member, weights=tuple(len(members) * weights[name][kind] for name in member.targets))
+            for kind, of_kind in members.items()
+            for member in of_kind
         ],
         {},
     )

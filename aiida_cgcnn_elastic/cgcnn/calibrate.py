@@ -18,10 +18,10 @@ from aiida_cgcnn_elastic.uncertainty import (
 )
 from aiida_cgcnn_elastic.uncertainty.novelty import N_QUANTILES, Space, nearest_distances, rank_of
 
-from .calibration import Calibration
+from .calibration import Calibration, disagreement
 from .graphs import CrystalGraphs
 from .inference import pooled_features, predict_graphs
-from .model import ElasticModel, Member
+from .model import ElasticModel, Member, is_blend
 
 __all__ = ['calibrate_blend', 'calibrate_networks', 'why_not']
 
@@ -53,7 +53,7 @@ def calibrate_blend(
     Parameters
     ----------
     model : ElasticModel
-        First the networks, then what they are paired with; those of the same place learned from the same folds.
+        First the networks, then their partners, kind by kind; those of the same place learned from the same folds.
     graphs : CrystalGraphs
         Of ``m`` crystals.
     targets : mapping of (m,) float
@@ -61,7 +61,7 @@ def calibrate_blend(
     fold : (m,) int
         In which each crystal was held out, -1 where it was in no fold.
     out_of_fold : mapping
-        ``{target: {'network' | what it is paired with | 'blend': (m,)}}``, as in `BlendResult`.
+        ``{target: {'network' | one of `PARTNERS` | 'blend': (m,)}}``, as in `BlendResult`.
     features : PotentialFeatures, optional
         Of all crystals, for a model whose networks see responses.
 
@@ -71,11 +71,9 @@ def calibrate_blend(
         If the model is no such blend, or there are too few crystals.
     """
     networks = [member for member in model.members if isinstance(member, Member)]
-    n_pairs = len(model.members) // 2
-    is_blend = len(networks) == n_pairs and all(isinstance(member, Member) for member in model.members[:n_pairs])
-    if not n_pairs or not is_blend or len(model.members) != 2 * n_pairs or fold.max() != n_pairs - 1:
-        n_members = len(model.members)
-        raise ValueError(f'{len(networks)} networks among {n_members} members and {fold.max() + 1} folds are no blend')
+    n_teams = int(fold.max()) + 1
+    if not n_teams or not is_blend(model.members, n_teams):
+        raise ValueError(f'{len(networks)} networks, {len(model.members)} members and {n_teams} folds are no blend')
     rows = np.flatnonzero(fold >= 0)
     graphs, fold = graphs.select(rows), fold[rows]
     own = None if features is None else features.select(rows)
@@ -95,11 +93,10 @@ def calibrate_blend(
         true, found = values[rows], {kind: column[rows] for kind, column in out_of_fold[name].items()}
         known = np.isfinite(true)
         predicted = found.pop('blend')
-        one, other = found.values()
-        disagreement = np.abs(one - other)
-        errors[name] = ErrorModel.fit((true - predicted)[known], predicted[known], novelty[known], disagreement[known])
-        standardised[name] = (true - predicted) / errors[name].std(predicted, novelty, disagreement[None])
-    return Calibration(errors, _correlation(standardised), kept, 0, n_pairs, 'out_of_fold')
+        apart = disagreement(np.stack(list(found.values())))
+        errors[name] = ErrorModel.fit((true - predicted)[known], predicted[known], novelty[known], apart[known])
+        standardised[name] = (true - predicted) / errors[name].std(predicted, novelty, apart[None])
+    return Calibration(errors, _correlation(standardised), kept, 0, n_teams, 'out_of_fold')
 
 
 def calibrate_networks(

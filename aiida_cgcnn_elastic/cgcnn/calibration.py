@@ -23,35 +23,38 @@ from aiida_cgcnn_elastic.uncertainty.novelty import Space
 
 from .graphs import CrystalGraphs
 
-__all__ = ['Calibration', 'Pairs', 'Unseen']
+__all__ = ['Calibration', 'Teams', 'Unseen', 'disagreement']
 
 Values = NDArray[np.float64]
 
 LEAST_SHARE = 0.5
-"""Of the standard deviation of one pair: what averaging pairs can leave at least."""
+"""Of the standard deviation of one team: what averaging teams can leave at least."""
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """What the pairs of a blend predict for one target: of networks and of others, each (p, m), and their weights.
+class Teams:
+    """What the teams of a blend predict for one target, (k, p, m), and the weights of its k kinds of members, (k,).
 
-    A pair consists of a network and another member (perceptron, boosting or readout) that learned from the same folds.
+    A team is a network and its partners (perceptron, boosting, readout), which learned from the same folds.
     """
 
-    networks: Values
-    others: Values
-    network_weight: float
+    values: Values
+    weights: Values
 
     @property
     def disagreements(self) -> Values:
-        """Return how far the two are from each other, (p, m)."""
-        return np.abs(self.networks - self.others)
+        """Return how far those of a team that differ most are from each other, (p, m)."""
+        return disagreement(self.values)
 
     @property
     def variance(self) -> Values:
-        """Return the variance of the pairs about their mean, (m,)."""
-        blended = self.network_weight * self.networks + (1 - self.network_weight) * self.others
-        return blended.var(axis=0)
+        """Return the variance of the teams about their mean, (m,)."""
+        return np.asarray(np.tensordot(self.weights, self.values, axes=1).var(axis=0))
+
+
+def disagreement(values: Values) -> Values:
+    """Return how far the farthest of (k, ...) predictions are from each other, shape (...)."""
+    return np.asarray(np.ptp(values, axis=0))
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class Calibration:
     novelty : Novelty
     network : int
         The member whose pooled features place a crystal.
-    n_pairs : int
-        Of networks with other members, whose errors were measured one pair at a time; 0 for networks alone.
+    n_teams : int
+        Of a blend, whose errors were measured one team at a time (see `Teams`); 0 for networks alone.
     held_out : str
         ``'out_of_fold'`` or ``'validation'``: on which crystals.
     """
@@ -95,7 +98,7 @@ class Calibration:
     correlation: float | None
     novelty: Novelty
     network: int
-    n_pairs: int
+    n_teams: int
     held_out: str
 
     def unseen(self, graphs: CrystalGraphs, symbols: Sequence[str]) -> Unseen:
@@ -108,7 +111,7 @@ class Calibration:
     def columns(
         self,
         predicted: Mapping[str, Values],
-        pairs: Mapping[str, Pairs],
+        teams: Mapping[str, Teams],
         points: NDArray[np.float32],
         unseen: Unseen,
     ) -> dict[str, NDArray[Any]]:
@@ -118,7 +121,7 @@ class Calibration:
         ----------
         predicted : mapping of str to (m,) float64
             By target.
-        pairs : mapping of str to Pairs
+        teams : mapping of str to Teams
             By target; empty for networks alone.
         points : (m, d) float32
             Where the network places the crystals, in `Novelty.space`.
@@ -135,10 +138,10 @@ class Calibration:
         novelty = self.novelty.values(points, is_unseen)
         columns: dict[str, NDArray[Any]] = {}
         for target, model in self.errors.items():
-            if self.n_pairs:
-                of_one = model.std(predicted[target], novelty, pairs[target].disagreements)
-                # The mean squared error of single pairs is that of their mean and their variance together.
-                variance = np.maximum(of_one**2 - pairs[target].variance, (LEAST_SHARE * of_one) ** 2)
+            if self.n_teams:
+                of_one = model.std(predicted[target], novelty, teams[target].disagreements)
+                # The mean squared error of single teams is that of their mean and their variance together.
+                variance = np.maximum(of_one**2 - teams[target].variance, (LEAST_SHARE * of_one) ** 2)
                 std = np.sqrt(variance)
             else:
                 std = model.std(predicted[target], novelty)
@@ -161,7 +164,7 @@ class Calibration:
             'errors': {target: model.to_dict() for target, model in self.errors.items()},
             'correlation': self.correlation,
             'network': self.network,
-            'n_pairs': self.n_pairs,
+            'n_teams': self.n_teams,
             'prototypes': sorted(self.novelty.prototypes),
         }
 
@@ -199,6 +202,7 @@ class Calibration:
             correlation=entry['correlation'],
             novelty=novelty,
             network=entry['network'],
-            n_pairs=entry['n_pairs'],
+            # Cards were written with pairs when there were no larger teams.
+            n_teams=entry['n_teams'] if 'n_teams' in entry else entry['n_pairs'],
             held_out=entry['held_out'],
         )

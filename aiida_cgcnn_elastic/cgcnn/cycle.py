@@ -22,9 +22,13 @@ from aiida_cgcnn_elastic.settings import Settings
 
 from .schedule import ema_decay, one_cycle
 
-__all__ = ['Cycle', 'absolute_error', 'train_by_cycle']
+__all__ = ['Cycle', 'Diverged', 'known_error', 'train_by_cycle']
 
 Network = TypeVar('Network', bound=nn.Module)
+
+
+class Diverged(Exception):  # noqa: N818 - named as in the contract of the runner's exit statuses
+    """The loss is no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def train_by_cycle(
     ------
     Stopped
         If ``stop`` said so.
+    Diverged
+        If the loss is no longer finite.
     """
     kept = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(
@@ -109,6 +115,11 @@ def train_by_cycle(
         for group in optimizer.param_groups:
             group['lr'], group['betas'] = rate * recipe.learning_rate, (decay, 0.999)
         value = loss(order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size], epoch)
+        if not math.isfinite(float(value.detach())):
+            raise Diverged(
+                f'the loss is {float(value.detach())} in batch {batch + 1} of epoch {epoch + 1}; '
+                'a smaller learning rate may help'
+            )
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -122,8 +133,12 @@ def train_by_cycle(
     return kept
 
 
-def absolute_error(predicted: Tensor, true: Tensor) -> Tensor:
-    """Return the mean absolute error of (m, t) values where the true ones are known, 0 where none is."""
+def known_error(predicted: Tensor, true: Tensor, kind: str = 'l1') -> Tensor:
+    """Return the mean absolute error of (m, t) values where the true ones are known, 0 where none is.
+
+    With ``'mse'`` instead of ``'l1'`` it is the mean squared one.
+    """
     is_known = torch.isfinite(true)
-    errors = (predicted[is_known] - true[is_known]).abs()
-    return errors.sum() / max(len(errors), 1)
+    errors = predicted[is_known] - true[is_known]
+    # A batch of crystals without a target has no error, not one of NaN.
+    return (errors.square() if kind == 'mse' else errors.abs()).sum() / max(len(errors), 1)

@@ -1,9 +1,9 @@
 """Fine-tune a model on a few crystals of one's own, and find out whether that helped.
 
-All weights of every network go on from where they are, at a small learning rate and for a few epochs; the averages of
-the batch normalisation and the standardisation of the targets stay those of the parent. Perceptrons and boosted trees
-stay as they are; where there are any, the networks learn what makes the whole blend right, so that they make up for
-what the others miss.
+All weights of every network and perceptron go on from where they are, at a small learning rate and for a few epochs;
+the averages of the batch normalisation and the standardisation of inputs and targets stay those of the parent. Boosted
+trees stay as they are; where there are any, the others learn what makes the whole blend right, so that they make up for
+what trees miss.
 
 Whether it helped is measured on crystals that took no part: the same is done for every fold of a cross-validation, and
 the errors of parent and child on the fold that was kept out are compared crystal by crystal. Crystals of one
@@ -22,14 +22,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import CrystalGraphs
-from .inference import choose_device, predict_graphs
+from .inference import Statistics, choose_device, member_statistics, predict_graphs
 from .metrics import all_metrics
-from .model import ElasticModel, Member
+from .model import AnyMember, ElasticModel, Member, PerceptronMember
+from .perceptron import PerceptronRecipe, fit_perceptron
 from .protocol import Protocol
-from .training import train, versions
+from .threads import torch_threads
+from .training import Interrupted, train, versions
 
 __all__ = [
     'FINE_TUNE',
@@ -47,6 +50,9 @@ N_RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
 CHECKPOINT_FOLDER = 'fine_tuning'
+
+TUNED = Member | PerceptronMember
+"""What learns on; boosted trees do not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +112,18 @@ class FineTuning(Settings):
             keep='last',
         )
 
+    @property
+    def perceptron(self) -> PerceptronRecipe:
+        """Return the recipe as that of a perceptron."""
+        return PerceptronRecipe(
+            dropout=0.0,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            ema_decay=0.0,
+        )
+
 
 FINE_TUNE = FineTuning()
 
@@ -155,9 +173,9 @@ def fine_tune(
     parent_record: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> FineTuningResult:
-    """Fine-tune all networks of a model and measure whether it helped.
+    """Fine-tune all networks and perceptrons of a model and measure whether it helped.
 
-    A target of a network that a crystal has no value of is held where that network predicts it, so that learning one
+    A target of a member that a crystal has no value of is held where that member predicts it, so that learning one
     modulus does not spoil the other.
 
     Parameters
@@ -179,8 +197,8 @@ def fine_tune(
     columns = {name: np.asarray(values, dtype=np.float64) for name, values in targets.items() if name in parent.targets}
     known = {name: np.isfinite(values) for name, values in columns.items()}
     columns = {name: values for name, values in columns.items() if known[name].any()}
-    networks = {index: member for index, member in enumerate(parent.members) if isinstance(member, Member)}
-    _check(parent, networks, columns, recipe)
+    tuned = {index: member for index, member in enumerate(parent.members) if isinstance(member, TUNED)}
+    _check(parent, tuned, columns, recipe)
     rows = np.flatnonzero(np.any([known[name] for name in columns], axis=0))
     groups = composition_groups(graphs)
     if len(np.unique(groups[rows])) < recipe.folds:
@@ -190,16 +208,24 @@ def fine_tune(
     fold[rows] = _folds(groups[rows], recipe.folds, seed)
 
     aims = _aims(parent, graphs, columns)
-    wanted = {index: _filled(member, graphs, aims) for index, member in networks.items()}
+    wanted = {index: _filled(member, graphs, aims) for index, member in tuned.items()}
+    made: Statistics = {}
     parts = [(f'fold-{index}', np.flatnonzero((fold >= 0) & (fold != index))) for index in range(recipe.folds)]
     parts.append(('all', rows))
-    n_steps = len(parts) * len(networks)
+    n_steps = len(parts) * len(tuned)
     models: list[ElasticModel] = []
     history: list[dict[str, Any]] = []
     for name, part in parts:
         members = list(parent.members)
-        for place, (index, member) in enumerate(networks.items()):
-            step = len(models) * len(networks) + place
+        for place, (index, member) in enumerate(tuned.items()):
+            tell = None if progress is None else _progress(progress, len(models) * len(tuned) + place, n_steps)
+            if isinstance(member, PerceptronMember):
+                # In a second or so: nothing is kept to go on from.
+                statistics = member_statistics(member, graphs, made)
+                members[index] = _tuned_perceptron(
+                    member, statistics, wanted[index], part, recipe, seed + index, stop, tell, threads, checkpoint
+                )
+                continue
             folder = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FOLDER / name / f'member-{index}'
             trained = train(
                 graphs,
@@ -211,14 +237,14 @@ def fine_tune(
                 checkpoint=folder,
                 resume=resume,
                 stop=stop,
-                progress=None if progress is None else _progress(progress, step, n_steps),
+                progress=tell,
                 device=device,
                 threads=threads,
                 start=member,
             )
-            tuned = trained.model.members[0]
-            assert isinstance(tuned, Member)
-            members[index] = dataclasses.replace(member, network=tuned.network)
+            network = trained.model.members[0]
+            assert isinstance(network, Member)
+            members[index] = dataclasses.replace(member, network=network.network)
             if name == 'all':
                 history += [{'member': index, **entry} for entry in trained.history]
         models.append(ElasticModel(members, {}))
@@ -302,10 +328,37 @@ def remove_checkpoint(folder: Path) -> None:
         shutil.rmtree(folder / CHECKPOINT_FOLDER)
 
 
-def _check(parent: ElasticModel, networks: Mapping[int, Member], columns: Columns, recipe: FineTuning) -> None:
+def _tuned_perceptron(
+    member: PerceptronMember,
+    statistics: npt.NDArray[np.float32],
+    wanted: Columns,
+    rows: npt.NDArray[np.int64],
+    recipe: FineTuning,
+    seed: int,
+    stop: Callable[[], bool] | None,
+    progress: Callable[[int, int], None] | None,
+    threads: int,
+    checkpoint: Path | None,
+) -> PerceptronMember:
+    """Return a perceptron that learned from some crystals."""
+    standardised = member.normalizer.standardise(np.stack([wanted[name] for name in member.targets], axis=1))
+    arguments = (statistics, standardised, rows, recipe.perceptron)
+    try:
+        with torch_threads(threads):
+            network = fit_perceptron(
+                *arguments, seed=seed, kind=recipe.loss, start=member.network, stop=stop, progress=progress
+            )
+    except Stopped as stopped:
+        raise Interrupted(f'the fine-tuning of a perceptron was {stopped}', checkpoint) from stopped
+    return dataclasses.replace(member, network=network)
+
+
+def _check(parent: ElasticModel, tuned: Mapping[int, AnyMember], columns: Columns, recipe: FineTuning) -> None:
     """Raise ValueError where there is nothing to tune, or too little to tune and judge by."""
-    if not networks:
-        raise ValueError('the model has no network, and nothing else can be fine-tuned')
+    if parent.potential is not None:
+        raise ValueError(f'the model needs the potential {parent.potential}, and such models cannot be fine-tuned')
+    if not tuned:
+        raise ValueError('the model has no network or perceptron, and nothing else can be fine-tuned')
     if not columns:
         raise ValueError(f'no crystal has a value of what the model predicts: {", ".join(parent.targets)}')
     for name, values in columns.items():
@@ -331,8 +384,8 @@ def _folds(groups: npt.NDArray[np.int64], n_folds: int, seed: int) -> npt.NDArra
 
 
 def _aims(parent: ElasticModel, graphs: CrystalGraphs, columns: Columns) -> Columns:
-    """Return what the networks should predict for the model to be right, given what its other members predict."""
-    others = [member for member in parent.members if not isinstance(member, Member)]
+    """Return what the members that are tuned should predict for the model to be right, given what the others do."""
+    others = [member for member in parent.members if not isinstance(member, TUNED)]
     if not others:
         return columns
     of_others = predict_graphs([ElasticModel([*others], {})], graphs, device='cpu', threads=1)
@@ -342,18 +395,18 @@ def _aims(parent: ElasticModel, graphs: CrystalGraphs, columns: Columns) -> Colu
             kind: sum(
                 1.0 if member.weights is None else member.weights[member.targets.index(name)]
                 for member in parent.members
-                if name in member.targets and isinstance(member, Member) == (kind == 'network')
+                if name in member.targets and isinstance(member, TUNED) == (kind == 'tuned')
             )
-            for kind in ('network', 'other')
+            for kind in ('tuned', 'other')
         }
-        share = weights['network'] / (weights['network'] + weights['other'])
-        # Networks without a weight can mend nothing.
+        share = weights['tuned'] / (weights['tuned'] + weights['other'])
+        # Members without a weight can mend nothing.
         aims[name] = values if share in (0, 1) else (values - (1 - share) * of_others[name]) / share
     return aims
 
 
-def _filled(member: Member, graphs: CrystalGraphs, aims: Columns) -> Columns:
-    """Return what a network is to learn: what it should predict, and where that is unknown what it does predict."""
+def _filled(member: AnyMember, graphs: CrystalGraphs, aims: Columns) -> Columns:
+    """Return what a member is to learn: what it should predict, and where that is unknown what it does predict."""
     # Alone, whatever its weight among others is.
     alone = ElasticModel([dataclasses.replace(member, weights=None)], {})
     own = predict_graphs([alone], graphs, device='cpu', threads=1)
@@ -370,7 +423,7 @@ def _shape(member: Member) -> Protocol:
 
 
 def _progress(progress: Callable[[int, int], None], step: int, n_steps: int) -> Callable[[int, int], None]:
-    """Return what tells how far all is, from how far one network is."""
+    """Return what tells how far all is, from how far one member is."""
     return lambda done, total: progress(round(1000 * (step + done / total)), 1000 * n_steps)
 
 

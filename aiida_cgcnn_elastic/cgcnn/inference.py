@@ -14,14 +14,25 @@ from aiida_cgcnn_elastic.baselines.features import structure_features
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.symbols import SYMBOLS
 
-from .calibration import Calibration, Pairs, Unseen
+from .calibration import Calibration, Teams, Unseen
 from .graphs import CrystalGraphs, iter_graphs
 from .model import AnyMember, BoostingMember, ElasticModel, Member, PerceptronMember, ReadoutMember
 from .network import CGCNN, Batch
 from .threads import torch_threads
 
-__all__ = ['DTYPES', 'choose_device', 'needs_orientation', 'pooled_features', 'predict', 'predict_graphs']
+__all__ = [
+    'DTYPES',
+    'Statistics',
+    'choose_device',
+    'member_statistics',
+    'needs_orientation',
+    'pooled_features',
+    'predict',
+    'predict_graphs',
+]
 
+Statistics = dict[tuple[bytes, bool], np.ndarray]
+"""Statistics of some crystals by the table of elements, and whether they see orientations."""
 
 DTYPES = {'float32': torch.float32, 'float64': torch.float64}
 
@@ -280,7 +291,8 @@ def _predict(
                     running.append((done + start, done + stop, future))
                     if len(running) > 4 * n_threads:
                         collect()
-                _evaluate_statistics(members, outputs, graphs, done, n_cpus)
+                own = None if features is None else features.responses[done : done + len(graphs)]
+                _evaluate_statistics(members, outputs, graphs, own, done, n_cpus)
                 if calibration is not None:
                     unseen.append(calibration.unseen(graphs, SYMBOLS))
                 done += len(graphs)
@@ -301,8 +313,8 @@ def _predict(
     ]
     result = _combine(members, restored)
     if calibration is not None and points is not None:
-        pairs = _pairs(members, restored, calibration)
-        result |= calibration.columns(result, pairs, points, Unseen.join(unseen))
+        teams = _teams(members, restored, calibration)
+        result |= calibration.columns(result, teams, points, Unseen.join(unseen))
     return result
 
 
@@ -345,18 +357,30 @@ def _evaluate(
 
 
 def _evaluate_statistics(
-    members: Sequence[AnyMember], outputs: Sequence[np.ndarray], graphs: CrystalGraphs, first: int, threads: int
+    members: Sequence[AnyMember],
+    outputs: Sequence[np.ndarray],
+    graphs: CrystalGraphs,
+    responses: np.ndarray | None,
+    first: int,
+    threads: int,
 ) -> None:
     """Write what boosted trees and perceptrons predict of some graphs, the first of which is crystal ``first``."""
-    features: dict[tuple[bytes, bool], np.ndarray] = {}
+    made: Statistics = {}
     for member, output in zip(members, outputs, strict=True):
         if isinstance(member, BoostingMember | PerceptronMember):
-            # Those of one training have the same table, hence the same features.
-            key = (member.element_table.tobytes(), member.orientation)
-            if key not in features:
-                own = graphs if member.orientation else graphs.without_orientations()
-                _, features[key] = structure_features(own, member.element_table)
-            output[first : first + len(graphs)] = member.predict(features[key], threads)
+            seen = () if member.potential is None else (responses,)
+            predicted = member.predict(member_statistics(member, graphs, made), threads, *seen)
+            output[first : first + len(graphs)] = predicted
+
+
+def member_statistics(member: BoostingMember | PerceptronMember, graphs: CrystalGraphs, made: Statistics) -> np.ndarray:
+    """Return the (m, f) float32 statistics that a member takes; ``made`` keeps those of a table for the next member."""
+    # Those of one training have the same table, hence the same statistics.
+    key = (member.element_table.tobytes(), member.orientation)
+    if key not in made:
+        own = graphs if member.orientation else graphs.without_orientations()
+        _, made[key] = structure_features(own, member.element_table)
+    return made[key]
 
 
 def _combine(members: Sequence[AnyMember], restored: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -366,7 +390,7 @@ def _combine(members: Sequence[AnyMember], restored: Sequence[np.ndarray]) -> di
     for member, output in zip(members, restored, strict=True):
         for place, target in enumerate(member.targets):
             columns[target].append(output[:, place])
-            weights[target].append(1.0 if member.weights is None else member.weights[place])
+            weights[target].append(_weight(member, target))
     result: dict[str, np.ndarray] = {}
     for target in sorted(columns):
         mean, spread = _mean_and_spread(np.stack(columns[target]), np.array(weights[target]))
@@ -374,22 +398,24 @@ def _combine(members: Sequence[AnyMember], restored: Sequence[np.ndarray]) -> di
     return result
 
 
-def _pairs(members: Sequence[AnyMember], restored: Sequence[np.ndarray], calibration: Calibration) -> dict[str, Pairs]:
-    """Return by target what the pairs of network and other of a blend predict; none for networks alone."""
-    n_pairs = calibration.n_pairs
-    if not n_pairs:
+def _teams(members: Sequence[AnyMember], restored: Sequence[np.ndarray], calibration: Calibration) -> dict[str, Teams]:
+    """Return by target what the teams of a blend predict; none for networks alone."""
+    n_teams = calibration.n_teams
+    if not n_teams:
         return {}
-    pairs = {}
+    teams = {}
     for target in calibration.errors:
         places = [member.targets.index(target) for member in members]
         values = np.stack([output[:, place] for output, place in zip(restored, places, strict=True)])
-        network, other = members[0], members[n_pairs]
-        weights = [
-            1.0 if member.weights is None else member.weights[member.targets.index(target)]
-            for member in (network, other)
-        ]
-        pairs[target] = Pairs(values[:n_pairs], values[n_pairs:], weights[0] / sum(weights))
-    return pairs
+        # Members of a kind have one weight.
+        weights = np.array([_weight(members[first], target) for first in range(0, len(members), n_teams)])
+        teams[target] = Teams(values.reshape(len(weights), n_teams, -1), weights / weights.sum())
+    return teams
+
+
+def _weight(member: AnyMember, target: str) -> float:
+    """Return the weight of a member in the mean over members."""
+    return 1.0 if member.weights is None else member.weights[member.targets.index(target)]
 
 
 def _mean_and_spread(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

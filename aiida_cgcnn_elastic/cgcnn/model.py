@@ -41,6 +41,7 @@ __all__ = [
     'Normalizer',
     'PerceptronMember',
     'ReadoutMember',
+    'is_blend',
 ]
 
 WEIGHTS_FILE = 'model.safetensors'
@@ -231,7 +232,10 @@ class ReadoutMember:
 
 @dataclass
 class PerceptronMember:
-    """A perceptron, its targets, what undoes their standardisation, and the table of elements of its statistics."""
+    """A perceptron, its targets, what undoes their standardisation, and the table of elements of its statistics.
+
+    ``potential`` is the one whose response to strain it sees, if it does.
+    """
 
     network: Perceptron
     targets: tuple[str, ...]
@@ -240,19 +244,29 @@ class PerceptronMember:
     n_neighbors: int
     weights: tuple[float, ...] | None = None
     orientation: bool = False
-
-    potential = None
-    """A perceptron sees nothing of a potential."""
+    potential: str | None = None
 
     def __post_init__(self) -> None:
         _check_targets(self.targets, self.weights)
         if not len(self.targets) == len(self.normalizer.mean) == self.network.output.out_features:
             raise ValueError(f'{len(self.targets)} targets do not fit {self.network.output.out_features} outputs')
+        if (self.potential is None) != (self.n_responses == 0):
+            raise ValueError(f'a potential, {self.potential}, for {self.n_responses} responses')
 
-    def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
-        """Return (m, t) predictions from (m, f) features."""
+    @property
+    def n_responses(self) -> int:
+        """Return how many numbers of a crystal's response to strain it sees."""
+        return 0 if self.network.response is None else len(self.network.response.mean)
+
+    def predict(
+        self,
+        features: npt.NDArray[np.float32],
+        threads: int = 1,
+        responses: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """Return (m, t) predictions from (m, f) features and, where it sees them, (m, r) responses."""
         with torch_threads(threads):
-            return self.normalizer.restore(self.network.predict(features))
+            return self.normalizer.restore(self.network.predict(features, responses))
 
     def describe(self) -> dict[str, Any]:
         """Return what the card says of it."""
@@ -265,6 +279,7 @@ class PerceptronMember:
             'width': self.network.width,
             'n_neighbors': self.n_neighbors,
             'orientation': self.orientation,
+            **({} if self.potential is None else {'potential': self.potential, 'n_responses': self.n_responses}),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -274,6 +289,17 @@ class PerceptronMember:
 
 
 AnyMember = Member | BoostingMember | ReadoutMember | PerceptronMember
+
+
+def is_blend(members: Sequence[AnyMember], n_teams: int) -> bool:
+    """Say whether members are so many networks and then, kind by kind, as many of every other kind."""
+    kinds = [type(member) for member in members]
+    of_blocks = kinds[::n_teams]
+    return (
+        kinds == [kind for kind in of_blocks for _ in range(n_teams)]
+        and len(of_blocks) == len(set(of_blocks)) > 1
+        and of_blocks[0] is Member
+    )
 
 
 def _check_targets(targets: tuple[str, ...], weights: tuple[float, ...] | None) -> None:
@@ -495,13 +521,9 @@ def _build_calibration(
     try:
         calibration = Calibration.from_parts(entry, own)
         is_network = isinstance(members[calibration.network], Member)
-        kinds = [type(member) for member in members]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f'the calibration of the model in {folder} cannot be used: {error!r}') from error
-    n_pairs = calibration.n_pairs
-    seconds = set(kinds[n_pairs:])
-    is_blend = len(kinds) == 2 * n_pairs and set(kinds[:n_pairs]) == {Member} and len(seconds - {Member}) == 1
-    if not is_network or (n_pairs and not (is_blend and len(seconds) == 1)):
+    if not is_network or (calibration.n_teams and not is_blend(members, calibration.n_teams)):
         raise ModelError(f'the calibration of the model in {folder} does not fit its members')
     return calibration
 
@@ -534,10 +556,11 @@ def _build_perceptron(
     targets = tuple(entry['targets'])
     table = state['element_table'].numpy()
     check_table(table)
-    network = Perceptron(entry['features']['n_features'], entry['width'], len(targets))
+    n_responses = entry.get('n_responses', 0)
+    network = Perceptron(entry['features']['n_features'], entry['width'], len(targets), n_responses=n_responses)
     network.load_state_dict({name: tensor for name, tensor in state.items() if name != 'element_table'})
     normalizer = Normalizer(tuple(entry['normalizer']['mean']), tuple(entry['normalizer']['std']))
-    shape = (entry['n_neighbors'], weights, entry['orientation'])
+    shape = (entry['n_neighbors'], weights, entry['orientation'], entry.get('potential'))
     return PerceptronMember(network.eval(), targets, normalizer, table, *shape)
 
 

@@ -1,11 +1,13 @@
 """A multilayer perceptron on statistics of structure and composition.
 
-Two hidden layers on what `baselines.features` says of a crystal as a whole. It is wrong where a network is not, so the
-mean of both is better than either; and it is trained in seconds.
+Two hidden layers on what `baselines.features` says of a crystal as a whole, and on its response to strain where that is
+to be seen. It is wrong where a network is not, so the mean of both is better than either; and it is trained in seconds.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .cycle import Cycle, absolute_error, train_by_cycle
-from .response import ResponseHead
+from .cycle import Cycle, known_error, train_by_cycle
+from .response import TO_STATISTICS, ResponseEmbedding, ResponseHead, withhold
 
 __all__ = ['Perceptron', 'PerceptronRecipe', 'fit_perceptron']
 
@@ -37,19 +39,21 @@ class PerceptronRecipe(Cycle):
 
 
 class Perceptron(nn.Module):
-    """Network from (m, f) statistics of crystals to (m, t) standardised targets.
+    """Network from (m, f) statistics, and (m, r) responses, of crystals to (m, t) standardised targets.
 
     Parameters
     ----------
     n_features, width, n_targets : int
     dropout : float
         While training; see `PerceptronRecipe`.
+    n_responses : int
+        Of a crystal to strain; 0 where it sees none.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_features: int, width: int, n_targets: int, dropout: float = 0.0) -> None:
+    def __init__(self, n_features: int, width: int, n_targets: int, dropout: float = 0.0, n_responses: int = 0) -> None:
         super().__init__()
         self.width = width
         self.dropout = dropout
@@ -58,6 +62,7 @@ class Perceptron(nn.Module):
         self.first = nn.Linear(n_features, width)
         self.second = nn.Linear(width, width)
         self.output = nn.Linear(width, n_targets)
+        self.response = ResponseEmbedding(n_responses, width) if n_responses else None
 
     def set_scale(self, statistics: npt.NDArray[np.float32]) -> None:
         """Bring the (n, f) statistics of some crystals, where they are known, to mean 0 and standard deviation 1."""
@@ -67,20 +72,26 @@ class Perceptron(nn.Module):
         deviation = values.std(axis=0).filled(0.0)
         self.scale.copy_(torch.from_numpy(np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0.0)))
 
-    def last_hidden(self, statistics: Tensor) -> Tensor:
-        """Return (m, w) features of (m, f) statistics; one that is NaN counts as the mean."""
+    def last_hidden(self, statistics: Tensor, responses: Tensor | None = None) -> Tensor:
+        """Return (m, w) features of (m, f) statistics, one that is NaN counts as the mean, and (m, r) responses."""
         scaled = ((statistics - self.mean) * self.scale).nan_to_num(0.0).clamp(-FARTHEST, FARTHEST)
-        features = functional.dropout(functional.silu(self.first(scaled)), self.dropout, self.training)
+        features = self.first(scaled)
+        if self.response is not None:
+            features = features + self.response(responses, TO_STATISTICS)
+        features = functional.dropout(functional.silu(features), self.dropout, self.training)
         return functional.dropout(functional.silu(self.second(features)), self.dropout, self.training)
 
-    def forward(self, statistics: Tensor) -> Tensor:
-        """Return (m, t) standardised targets of (m, f) statistics."""
-        return self.output(self.last_hidden(statistics))
+    def forward(self, statistics: Tensor, responses: Tensor | None = None) -> Tensor:
+        """Return (m, t) standardised targets of (m, f) statistics and, if it sees them, (m, r) responses."""
+        return self.output(self.last_hidden(statistics, responses))
 
-    def predict(self, statistics: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return (m, t) standardised predictions."""
+    def predict(
+        self, statistics: npt.NDArray[np.float32], responses: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return (m, t) standardised predictions; responses that are not known are rows of NaN."""
         with torch.inference_mode():
-            return self(torch.from_numpy(statistics)).double().numpy()
+            seen = None if responses is None else torch.from_numpy(responses)
+            return self(torch.from_numpy(statistics), seen).double().numpy()
 
 
 def fit_perceptron(
@@ -91,7 +102,10 @@ def fit_perceptron(
     *,
     seed: int,
     responses: npt.NDArray[np.float32] | None = None,
-    responses_weight: float = 1.0,
+    taught: float | None = None,
+    withheld: float | None = None,
+    kind: str = 'l1',
+    start: Perceptron | None = None,
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Perceptron:
@@ -105,10 +119,16 @@ def fit_perceptron(
     rows : (n,) int
         The crystals to learn from.
     responses : (m, r) float32, optional
-        How the crystals respond to strain, which the perceptron learns to tell as well (see `ResponseHead`); rows of
-        NaN where that is not known.
-    responses_weight : float
-        Of that in the loss.
+        How the crystals respond to strain; rows of NaN where that is not known. Needed for the two that follow.
+    taught : float, optional
+        The perceptron learns to tell the responses as well (see `ResponseHead`): the weight of that in the loss.
+    withheld : float, optional
+        It sees the responses, of all but this fraction of the crystals in an epoch.
+    kind : str
+        Of the error of the targets: ``'l1'`` or ``'mse'``.
+    start : Perceptron, optional
+        A trained one to go on from, which is left as it is; the recipe's width plays no part, and what brings the
+        statistics to mean 0 stays.
     stop : callable, optional
         Asked after every batch.
     progress : callable, optional
@@ -118,24 +138,37 @@ def fit_perceptron(
     ------
     Stopped
         If ``stop`` said so.
+    Diverged
+        If the loss is no longer finite.
     """
     inputs = torch.from_numpy(statistics[rows])
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
-    told = None if responses is None else torch.from_numpy(responses[rows])
+    own = np.empty((len(rows), 0), dtype=np.float32) if responses is None else responses[rows]
+    told = torch.from_numpy(own)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Perceptron(inputs.shape[1], recipe.width, targets.shape[1], recipe.dropout)
-        network.set_scale(statistics[rows])
-        head = None if told is None else ResponseHead(told.shape[1], recipe.width)
-        if head is not None and responses is not None:
-            head.set_scale(responses[rows])
+        if start is None:
+            n_seen = 0 if withheld is None else own.shape[1]
+            network = Perceptron(inputs.shape[1], recipe.width, targets.shape[1], recipe.dropout, n_seen)
+            network.set_scale(statistics[rows])
+            if network.response is not None:
+                network.response.set_scale(own)
+        else:
+            network = copy.deepcopy(start)
+            network.dropout = recipe.dropout
+        head = None if taught is None else ResponseHead(own.shape[1], recipe.width)
+        if head is not None:
+            head.set_scale(own)
 
-        def loss(chosen: npt.NDArray[np.int64], _: int) -> Tensor:
-            features = network.last_hidden(inputs[chosen])
-            value = absolute_error(network.output(features), targets[chosen])
-            return (
-                value if head is None or told is None else value + responses_weight * head.loss(features, told[chosen])
-            )
+        def loss(chosen: npt.NDArray[np.int64], epoch: int) -> Tensor:
+            shown = None if network.response is None else seen(epoch)[chosen]
+            features = network.last_hidden(inputs[chosen], shown)
+            value = known_error(network.output(features), targets[chosen], kind)
+            return value if head is None or taught is None else value + taught * head.loss(features, told[chosen])
+
+        @functools.lru_cache(maxsize=1)
+        def seen(epoch: int) -> Tensor:
+            return torch.from_numpy(withhold(own, withheld or 0.0, [seed, epoch, 1]))
 
         more = () if head is None else head.parameters()
         kept = train_by_cycle(network, recipe, len(rows), loss, seed=seed, more=more, stop=stop, progress=progress)

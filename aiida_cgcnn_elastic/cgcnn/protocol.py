@@ -14,7 +14,7 @@ from .network import Architecture
 from .perceptron import PerceptronRecipe
 from .readout import ReadoutRecipe
 
-__all__ = ['PROTOCOLS', 'SECONDS', 'Protocol']
+__all__ = ['PARTNERS', 'PROTOCOLS', 'Protocol']
 
 _CHOICES = {
     'loss': ('l1', 'mse'),
@@ -24,12 +24,12 @@ _CHOICES = {
 }
 
 
-SECONDS: dict[str, type[PerceptronRecipe | Boosting | ReadoutRecipe]] = {
+PARTNERS: dict[str, type[PerceptronRecipe | Boosting | ReadoutRecipe]] = {
     'perceptron': PerceptronRecipe,
     'boosting': Boosting,
     'readout': ReadoutRecipe,
 }
-"""The recipes of what a cross-fitted blend pairs each network with."""
+"""The recipes of what stands beside each network of a cross-fitted blend."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,21 @@ class Protocol(Settings):
     keep : str
         ``'best'`` keeps the weights of the epoch with the least validation error, ``'last'`` those of the last epoch.
     responses_withheld : float, optional
-        Networks see how crystals respond to strain, as a potential has it, of all but this fraction of the crystals in
-        an epoch, so that those without a response are predicted too. They see none if it is not given.
+        Networks, and perceptrons, see how crystals respond to strain, as a potential has it, of all but this fraction
+        of the crystals in an epoch, so that those without a response are predicted too. They see none if it is not
+        given.
     responses_taught : float, optional
         Networks, and perceptrons, learn to tell how crystals respond to strain, as a potential has it, beside the
         targets: the weight of that in the loss, a mean absolute error whatever ``loss`` is. Crystals without a target,
         but with a response, are learned from too. Neither needs a potential to predict. Not with
         ``responses_withheld``.
     folds : int, optional
-        Of a cross-fitted blend: the training part is divided into that many, and for each a network and one other are
-        trained on the others. One training of networks only if not given.
+        Of a cross-fitted blend: the training part is divided into that many, and for each a network and its partners
+        are trained on the others. One training of networks only if not given.
     perceptron, boosting, readout : PerceptronRecipe, Boosting or ReadoutRecipe, optional
-        Recipe for the other of a cross-fitted blend: a perceptron or a gradient boosting on statistics of structure and
-        composition, or a readout of a potential's features. One of the three is given if and only if ``folds`` is.
+        Recipes for the partners in a cross-fitted blend: a perceptron and a gradient boosting on statistics of
+        structure and composition, and a readout of a potential's features. At least one of the three is given if and
+        only if ``folds`` is.
     """
 
     name: str = 'paper'
@@ -119,18 +121,17 @@ class Protocol(Settings):
             if self.responses_withheld is not None:
                 raise ValueError('networks that see responses (responses_withheld) cannot be taught to tell them')
         self.architecture(1)
-        n_seconds = sum(getattr(self, kind) is not None for kind in SECONDS)
-        if n_seconds != (self.folds is not None):
-            raise ValueError(f'a protocol has either folds and one of {", ".join(SECONDS)}, or none of them')
+        if bool(self.partners) != (self.folds is not None):
+            raise ValueError(f'a protocol has either folds and one or more of {", ".join(PARTNERS)}, or none of them')
         if self.folds is not None:
             self._check_whole('folds', least=2)
             if self.keep != 'last' or not self.joint_targets:
                 raise ValueError("a cross-fitted protocol needs keep='last' and joint_targets=true")
 
     @property
-    def second(self) -> str | None:
-        """Which of `SECONDS` a cross-fitted blend pairs each network with; None where the protocol is of none."""
-        return next((kind for kind in SECONDS if getattr(self, kind) is not None), None)
+    def partners(self) -> tuple[str, ...]:
+        """Which of `PARTNERS` stand beside each network of a cross-fitted blend; none where the protocol is of none."""
+        return tuple(kind for kind in PARTNERS if getattr(self, kind) is not None)
 
     @property
     def needs_potential(self) -> bool:
@@ -182,7 +183,7 @@ class Protocol(Settings):
         cls.check_keys(values, 'base')
         given = {'name': 'custom', **values}
         base = cls.from_name(given.pop('base', 'paper'))
-        for kind, recipe in SECONDS.items():
+        for kind, recipe in PARTNERS.items():
             if isinstance(given.get(kind), Mapping):
                 given[kind] = recipe.from_dict(given[kind])
         return replace(base, **given)
@@ -190,7 +191,7 @@ class Protocol(Settings):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what a protocol does not have is left out where most have not."""
         values = super().to_dict()
-        optional = ('responses_withheld', 'responses_taught', 'folds', *SECONDS)
+        optional = ('responses_withheld', 'responses_taught', 'folds', *PARTNERS)
         return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
@@ -241,9 +242,10 @@ PROTOCOLS = {
         keep='last',
         responses_withheld=0.25,
         folds=8,
+        perceptron=PerceptronRecipe(),
         readout=ReadoutRecipe(),
     ),
 }
 """``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once. ``accurate``: a cross-fitted
-blend of networks and perceptrons, which a universal potential taught. ``refined``: one of networks and readouts that
-know universal potentials."""
+blend of networks and perceptrons, which a universal potential taught. ``refined``: one of networks, perceptrons and
+readouts that know universal potentials."""

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
-from .cycle import Cycle, absolute_error, train_by_cycle
+from .cycle import Cycle, known_error, train_by_cycle
 from .response import TO_ATOMS, TO_CRYSTAL, ResponseEmbedding, withhold
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
@@ -150,6 +150,8 @@ def fit_readout(
     ------
     Stopped
         If ``stop`` said so.
+    Diverged
+        If the loss is no longer finite.
     """
     own, shares = _distinct(features.select(rows))
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
@@ -160,7 +162,7 @@ def fit_readout(
         _set_scale(network, features, rows)
 
         def loss(chosen: npt.NDArray[np.int64], epoch: int) -> Tensor:
-            return absolute_error(network(*_batch(withheld(epoch), chosen, shares)), targets[chosen])
+            return known_error(network(*_batch(withheld(epoch), chosen, shares)), targets[chosen])
 
         @functools.lru_cache(maxsize=1)
         def withheld(epoch: int) -> PotentialFeatures:

@@ -9,11 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ['TO_ATOMS', 'TO_CRYSTAL', 'ResponseEmbedding', 'ResponseHead', 'is_known', 'withhold']
+__all__ = ['TO_ATOMS', 'TO_CRYSTAL', 'TO_STATISTICS', 'ResponseEmbedding', 'ResponseHead', 'is_known', 'withhold']
 
 TO_ATOMS, TO_CRYSTAL = 0, 1
 """Where a response enters a network: at its first layer, that of the atoms, and at the first after the mean over them.
 The former lets it decide how atoms are seen, which gains more; see the documentation, "Accuracy"."""
+
+TO_STATISTICS = 0
+"""Where it enters a perceptron: at its first layer, that of the statistics."""
 
 FARTHEST = 4.0
 """Standard deviations from the mean beyond which a response counts as that far: an unstable crystal's may be absurd."""
@@ -51,19 +54,17 @@ class ResponseEmbedding(_Standardised):
     Parameters
     ----------
     n_responses : int
-    atom_width, crystal_width : int
-        Features that are added to those of every atom, and to those of the crystal.
+    *widths : int
+        How many features are added at each place where the response enters, such as `TO_ATOMS` and `TO_CRYSTAL`.
     """
 
-    def __init__(self, n_responses: int, atom_width: int, crystal_width: int) -> None:
+    def __init__(self, n_responses: int, *widths: int) -> None:
         super().__init__(n_responses)
         # One input more says whether the responses are known.
-        self.layers = nn.ModuleList(
-            nn.Linear(n_responses + 1, width, bias=False) for width in (atom_width, crystal_width)
-        )
+        self.layers = nn.ModuleList(nn.Linear(n_responses + 1, width, bias=False) for width in widths)
 
     def forward(self, responses: Tensor, place: int) -> Tensor:
-        """Return features of (m, r) responses for `TO_ATOMS` or `TO_CRYSTAL`; those not known are rows of NaN."""
+        """Return features of (m, r) responses for a place; those not known are rows of NaN."""
         return self.layers[place](torch.cat(self.standardised(responses), dim=1))
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .calibrate import calibrate_networks, why_not
+from .cycle import Diverged, known_error
 from .graphs import CrystalGraphs
 from .inference import choose_device, predict_graphs
 from .metrics import all_metrics
@@ -73,10 +74,6 @@ class Interrupted(Exception):  # noqa: N818 - an event, not an error
     def __init__(self, message: str, checkpoint: Path | None) -> None:
         super().__init__(message)
         self.checkpoint = checkpoint
-
-
-class Diverged(Exception):  # noqa: N818 - named as in the contract of the runner's exit statuses
-    """The loss is no longer finite."""
 
 
 class CheckpointError(ValueError):
@@ -411,10 +408,8 @@ class _Training:
         self.network.train(not self.has_fixed_statistics)
         features = self.network.last_hidden(self.network.pooled(batch), batch.responses)
         predicted = self.network.output(features)
-        errors = predicted[has_value] - true[has_value]
         n_labelled = int(has_value.any(dim=1).sum())
-        # A batch of crystals without a target has no error, not one of NaN.
-        loss = (errors.square() if self.protocol.loss == 'mse' else errors.abs()).sum() / max(len(errors), 1)
+        loss = known_error(predicted, true, self.protocol.loss)
         value = float(loss.detach())
         if self.head is not None and self.told is not None and self.protocol.responses_taught is not None:
             told = torch.from_numpy(self.told[rows]).to(self.device)

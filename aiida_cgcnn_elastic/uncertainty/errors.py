@@ -47,7 +47,7 @@ class ErrorModel:
 
     It is that of the normal distribution whose central 90 % interval has the width of the conformal one. The logarithm
     of the scale is linear in ``coefficients``: of 1, the modulus and its square, novelty (``-log(1.02 - n)``) and,
-    where there are pairs of models, their disagreement (``log(d + 0.03)``).
+    where there are teams of models, their disagreement (``log(d + 0.03)``).
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class ErrorModel:
         novelty : (n,) float64
             From 0 to 1.
         disagreement : (n,) float64, optional
-            Between the two models that make the prediction, log10(GPa).
+            Between the models that make the prediction together, log10(GPa).
 
         Raises
         ------
@@ -119,7 +119,7 @@ class ErrorModel:
         ----------
         predicted, novelty : (m,) float64
         disagreements : (p, m) float64
-            Of ``p`` pairs of models; the scale is the mean over them. Needed if and only if the model was fitted with.
+            Of ``p`` teams of models; the scale is the mean over them. Needed if and only if the model was fitted with.
         """
         if (disagreements is None) != (len(self.coefficients) == 4):
             raise ValueError('disagreements are needed if and only if the model of errors was fitted with them')

@@ -10,7 +10,7 @@ import pytest
 
 from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.baselines.features import property_table
-from aiida_cgcnn_elastic.cgcnn.blend import BlendResult, _blended, blend_weight, folds, train_blend
+from aiida_cgcnn_elastic.cgcnn.blend import BlendResult, _blended, blend_weights, folds, train_blend
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ModelError, PerceptronMember
 from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
@@ -29,13 +29,13 @@ SMALL = Protocol(
     folds=3,
     boosting=Boosting(n_trees=15, learning_rate=0.3, max_depth=2),
 )
+PERCEPTRON = PerceptronRecipe(width=8, epochs=10, batch_size=8, learning_rate=1e-2)
 PROTOCOLS = {
-    'boosting': SMALL,
-    'perceptron': dataclasses.replace(
-        SMALL, boosting=None, perceptron=PerceptronRecipe(width=8, epochs=10, batch_size=8, learning_rate=1e-2)
-    ),
+    ('boosting',): SMALL,
+    ('perceptron',): dataclasses.replace(SMALL, boosting=None, perceptron=PERCEPTRON),
+    ('perceptron', 'boosting'): dataclasses.replace(SMALL, perceptron=PERCEPTRON),
 }
-MEMBERS = {'boosting': BoostingMember, 'perceptron': PerceptronMember}
+MEMBERS = {'network': Member, 'boosting': BoostingMember, 'perceptron': PerceptronMember}
 
 
 @pytest.fixture(scope='module')
@@ -49,20 +49,20 @@ def split(toy_graphs):
     return split_by_fraction(len(toy_graphs), 0.1, 0.2, seed=0)
 
 
-@pytest.fixture(scope='module', params=list(PROTOCOLS))
-def second(request) -> str:
-    """What each network is paired with."""
+@pytest.fixture(scope='module', params=list(PROTOCOLS), ids=' and '.join)
+def partners(request) -> tuple[str, ...]:
+    """What stands beside each network."""
     return request.param
 
 
 @pytest.fixture(scope='module')
-def run(toy_graphs, targets, split, element_features, second):
+def run(toy_graphs, targets, split, element_features, partners):
     """Return a function that trains with these arguments where no others are given."""
     arguments = {
         'graphs': toy_graphs,
         'targets': targets,
         'split': split,
-        'protocol': PROTOCOLS[second],
+        'protocol': PROTOCOLS[partners],
         'element_features': element_features,
         'element_table': property_table(more_element_properties()),
         'seed': 0,
@@ -81,16 +81,34 @@ def saved(result: BlendResult, folder) -> tuple[bytes, ...]:
     return tuple((folder / name).read_bytes() for name in ('model.safetensors', 'model.json'))
 
 
+@pytest.mark.parametrize('n_kinds', [2, 3, 4])
 @pytest.mark.parametrize('bias', [-3.0, 0.0, 3.0])
-def test_blend_weight_is_the_best_of_all(bias):
+def test_blend_weights_are_the_best_of_all(bias, n_kinds):
+    rng = np.random.default_rng(0)
+    true, *predicted = rng.normal(size=(1 + n_kinds, 51))
+    predicted[1] = predicted[1] + bias
+    weights = blend_weights(true, np.array(predicted))
+    others = [*np.eye(n_kinds), *rng.dirichlet(np.ones(n_kinds), 2000)]
+    errors = [np.abs(each @ predicted - true).mean() for each in (weights, *others)]
+    assert errors[0] <= min(errors) + 1e-9
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_a_blend_of_one_prediction_and_its_copies_is_that_prediction():
     rng = np.random.default_rng(0)
     true, first, second = rng.normal(size=(3, 51))
-    second = second + bias
-    weight = blend_weight(true, first, second)
-    errors = [np.abs(w * first + (1 - w) * second - true).mean() for w in (weight, *np.linspace(0, 1, 201))]
-    assert errors[0] <= min(errors) + 1e-12
-    assert 0 <= weight <= 1
-    assert blend_weight(true, first, first) == 0.5
+    assert blend_weights(true, np.array([first, first])).tolist() == [0.5, 0.5]
+    alone = blend_weights(true, np.array([first, second]))
+    doubled = blend_weights(true, np.array([first, second, second]))
+    assert doubled[0] == pytest.approx(alone[0])
+    assert doubled[1:].sum() == pytest.approx(alone[1])
+
+
+def test_what_is_right_by_itself_takes_all_the_weight():
+    rng = np.random.default_rng(0)
+    true, first, second = rng.normal(size=(3, 51))
+    assert blend_weights(true, np.array([first, true, second])) == pytest.approx([0, 1, 0], abs=1e-9)
 
 
 def test_folds_are_even_and_random():
@@ -110,7 +128,7 @@ def test_only_the_training_part_decides(run, result, targets, split, tmp_path):
     assert weights == saved(result, tmp_path / 'same')[0]
 
 
-def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, split, second):
+def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, split, partners):
     """Another target of one crystal changes what others' members learned, but not its own out-of-fold predictions."""
     row = split['train'][4]
     changed = {name: values.copy() for name, values in targets.items()}
@@ -119,7 +137,7 @@ def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, spl
     other = run(targets=changed)
     fold = result.fold[row]
     for name in targets:
-        for kind in ('network', second):
+        for kind in ('network', *partners):
             before, after = result.out_of_fold[name][kind], other.out_of_fold[name][kind]
             assert np.array_equal(before[result.fold == fold], after[result.fold == fold])
             assert not np.array_equal(before[split['train']], after[split['train']])
@@ -127,32 +145,46 @@ def test_out_of_fold_predictions_never_saw_the_crystal(run, result, targets, spl
     assert np.array_equal(np.flatnonzero(used), split['train'])
 
 
-def test_the_weights_follow_from_the_out_of_fold_predictions(result, targets, split, second):
+def test_the_weights_follow_from_the_out_of_fold_predictions(result, targets, split, partners):
     blend = result.model.card['training'][0]['blend']
     rows = split['train']
     for place, (name, values) in enumerate(targets.items()):
-        kinds = result.out_of_fold[name]
-        weight = blend_weight(values[rows], kinds['network'][rows], kinds[second][rows])
-        assert blend[name]['weights'] == {'network': weight, second: 1 - weight}
+        found = result.out_of_fold[name]
+        kinds = ('network', *partners)
+        weights = blend_weights(values[rows], np.array([found[kind][rows] for kind in kinds]))
+        assert blend[name]['weights'] == dict(zip(kinds, weights.tolist(), strict=True))
         assert result.metrics[name]['out_of_fold']['mae'] == pytest.approx(blend[name]['out_of_fold_mae']['blend'])
-        for member in result.model.members:
-            assert member.weights[place] == 2 * (weight if isinstance(member, Member) else 1 - weight)
+        assert np.mean([member.weights[place] for member in result.model.members]) == pytest.approx(1)
+        for kind, weight in zip(kinds, weights, strict=True):
+            members = [member for member in result.model.members if isinstance(member, MEMBERS[kind])]
+            assert [member.weights[place] for member in members] == [len(kinds) * weight] * 3
 
 
-def test_the_prediction_is_the_blend_of_means(result, toy_graphs, second):
-    model = _blended(result.model.members[:3], result.model.members[3:], {'log10_k_vrh': 0.7, 'log10_g_vrh': 0.2})
+def test_the_prediction_is_the_blend_of_means(result, toy_graphs, partners):
+    kinds = ('network', *partners)
+    by_kind = {kind: result.model.members[3 * place : 3 * place + 3] for place, kind in enumerate(kinds)}
+    weights = {
+        name: dict(zip(kinds, [first, 1 - first] if len(kinds) == 2 else [first, 0.1, 0.9 - first], strict=True))
+        for name, first in (('log10_k_vrh', 0.7), ('log10_g_vrh', 0.2))
+    }
+    model = _blended(by_kind, weights)
     predicted = predict_graphs([model], toy_graphs)
     again = predict_graphs([model], toy_graphs, threads=2, batch_edges=200)
-    for name, weight in (('log10_k_vrh', 0.7), ('log10_g_vrh', 0.2)):
+    for name in weights:
         alone = [dataclasses.replace(member, weights=None) for member in model.members]
         means = {
             kind: np.mean(
-                [predict_graphs([ElasticModel([m], {})], toy_graphs)[name] for m in alone if isinstance(m, kind)],
+                [
+                    predict_graphs([ElasticModel([member], {})], toy_graphs)[name]
+                    for member in alone
+                    if isinstance(member, MEMBERS[kind])
+                ],
                 axis=0,
             )
-            for kind in (Member, MEMBERS[second])
+            for kind in kinds
         }
-        assert np.allclose(predicted[name], weight * means[Member] + (1 - weight) * means[MEMBERS[second]], atol=1e-6)
+        expected = sum(weights[name][kind] * means[kind] for kind in kinds)
+        assert np.allclose(predicted[name], expected, atol=1e-6)
         assert (predicted[f'{name}_spread'] > 0).all()
         assert np.allclose(again[name], predicted[name], atol=1e-6)
 
@@ -186,7 +218,7 @@ def test_cards_that_do_not_fit_are_refused(result, tmp_path, change, said):
 
 @pytest.mark.parametrize('n_asked', [1, 9, 20, 30, 50, 90])
 def test_interrupted_blends_go_on_to_the_same_bytes(run, result, tmp_path, n_asked):
-    """Stopped in a network and in what it is paired with, in the first fold and later."""
+    """Stopped in a network and in its partners, in the first fold and later."""
     asked = iter(range(1, 10_000))
     with pytest.raises(Interrupted):
         run(checkpoint=tmp_path, stop=lambda: next(asked) >= n_asked)
@@ -198,25 +230,25 @@ def test_interrupted_blends_go_on_to_the_same_bytes(run, result, tmp_path, n_ask
     assert seen[-1] == 1
 
 
-def test_checkpoints_of_other_blends_are_refused(run, second, tmp_path):
+def test_checkpoints_of_other_blends_are_refused(run, partners, tmp_path):
     run(checkpoint=tmp_path)
-    own = PROTOCOLS[second]
+    own, second = PROTOCOLS[partners], partners[-1]
     changed = {'boosting': {'n_trees': 9}, 'perceptron': {'width': 9}}[second]
     recipe = dataclasses.replace(own, **{second: dataclasses.replace(getattr(own, second), **changed)})
     with pytest.raises(CheckpointError, match='another protocol'):
         run(checkpoint=tmp_path, resume=True, protocol=recipe)
 
 
-def test_damaged_checkpoints_are_named(run, second, tmp_path):
+def test_damaged_checkpoints_are_named(run, partners, tmp_path):
     run(checkpoint=tmp_path)
-    file = next(tmp_path.glob(f'{second}-1*.safetensors'))
+    file = next(tmp_path.glob(f'{partners[-1]}-1*.safetensors'))
     file.write_bytes(b'damaged')
     with pytest.raises(CheckpointError, match=file.name):
         run(checkpoint=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(
-    'values', [{'folds': 1}, {'folds': None}, {'boosting': None}, {'perceptron': PerceptronRecipe()}, {'keep': 'best'}]
+    'values', [{'folds': 1}, {'folds': None}, {'boosting': None}, {'keep': 'best'}, {'joint_targets': False}]
 )
 def test_protocols_that_cannot_be(values):
     with pytest.raises(ValueError, match=r'folds|keep'):

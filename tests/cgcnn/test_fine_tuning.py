@@ -21,6 +21,7 @@ from aiida_cgcnn_elastic.cgcnn.fine_tuning import (
 from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, PerceptronMember
+from aiida_cgcnn_elastic.cgcnn.network import CGCNN
 from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
 from aiida_cgcnn_elastic.cgcnn.training import Interrupted, train
@@ -165,7 +166,7 @@ def test_only_crystals_with_a_value_are_learned_from(parent, graphs):
         ({'perceptron': PerceptronRecipe(width=8, epochs=20, batch_size=8, learning_rate=1e-2)}, PerceptronMember),
     ],
 )
-def test_others_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features, second, kind):
+def test_networks_and_perceptrons_of_a_blend_learn_and_trees_do_not(toy_graphs, graphs, element_features, second, kind):
     protocol = dataclasses.replace(PARENT, folds=2, **second)
     table = property_table(more_element_properties())
     blend = train_blend(
@@ -183,11 +184,14 @@ def test_others_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features
     assert [member.weights for member in result.model.members] == [member.weights for member in blend.members]
     for old, new in zip(blend.members, result.model.members, strict=True):
         is_equal = all(torch.equal(tensor, new.tensors()[name]) for name, tensor in old.tensors().items())
-        assert is_equal == isinstance(old, kind)
+        assert is_equal == isinstance(old, BoostingMember)
+        if isinstance(old, PerceptronMember):
+            assert new.normalizer == old.normalizer
+            assert torch.equal(new.network.mean, old.network.mean)
     # Tuned from one parent on one set, the networks are two still.
     assert {entry['member'] for entry in result.history} == {0, 1}
 
-    # What stays where it is does not keep the blend from learning a shift.
+    # Trees, which stay where they are, do not keep the blend from learning a shift.
     halves = [dataclasses.replace(member, weights=(0.5, 0.5)) for member in blend.members]
     shifted = {name: values + 0.4 for name, values in moduli(graphs).items()}
     shifted_result = fine_tune(ElasticModel(halves, {}), graphs, shifted, RECIPE, seed=0, device='cpu')
@@ -196,9 +200,47 @@ def test_others_of_a_blend_stay_as_they_are(toy_graphs, graphs, element_features
         assert comparison['verdict'] == 'helped'
         assert comparison['mae_after'] < 0.5 * comparison['mae_before']
 
-    others = ElasticModel([member for member in blend.members if isinstance(member, kind)], {})
-    with pytest.raises(ValueError, match='no network'):
-        fine_tune(others, graphs, moduli(graphs), RECIPE, seed=0)
+    others = ElasticModel([member for member in halves if isinstance(member, kind)], {})
+    if kind is BoostingMember:
+        with pytest.raises(ValueError, match='no network or perceptron'):
+            fine_tune(others, graphs, moduli(graphs), RECIPE, seed=0)
+    else:
+        alone = fine_tune(others, graphs, shifted, RECIPE, seed=0, device='cpu')
+        assert {alone.metrics[name]['fine_tuning']['verdict'] for name in (K, G)} == {'helped'}
+
+
+def test_a_perceptron_is_held_where_a_modulus_is_not_known_and_judged_by_what_it_did_not_see(
+    toy_graphs, graphs, element_features
+):
+    recipe = PerceptronRecipe(width=32, epochs=20, batch_size=8, learning_rate=1e-2)
+    protocol = dataclasses.replace(PARENT, folds=2, perceptron=recipe)
+    arguments = (toy_graphs, moduli(toy_graphs), {'train': np.arange(40)}, protocol, element_features)
+    blend = train_blend(*arguments, property_table(more_element_properties()), seed=1, device='cpu').model
+    tuning = dataclasses.replace(RECIPE, learning_rate=3e-3)
+    targets = {K: moduli(graphs)[K] + 0.4, G: np.full(len(graphs), np.nan)}
+    first = fine_tune(blend, graphs, targets, tuning, seed=0, device='cpu')
+    own = [
+        ElasticModel([member for member in model.members if isinstance(member, PerceptronMember)], {})
+        for model in (blend, first.model)
+    ]
+    before, after = (predict_graphs([model], graphs) for model in own)
+    moved = {name: np.abs(after[name] - before[name]).mean() for name in (K, G)}
+    assert moved[K] > 0.2
+    assert moved[G] < 0.05
+    inside = first.fold == 0
+    second = fine_tune(
+        blend, graphs, {**targets, K: np.where(inside, targets[K] + 5.0, targets[K])}, tuning, seed=0, device='cpu'
+    )
+    of_both = [result.held_out[K]['fine_tuned'] for result in (first, second)]
+    assert np.array_equal(of_both[0][inside], of_both[1][inside])
+
+
+def test_a_model_that_needs_a_potential_is_refused(parent, graphs):
+    sees = [dataclasses.replace(PARENT, responses_withheld=0.1).architecture(2, 3)]
+    network = CGCNN(sees[0], parent.members[0].network.element_features.numpy())
+    member = Member(network, (K, G), parent.members[0].normalizer, potential='made-up')
+    with pytest.raises(ValueError, match='needs the potential made-up'):
+        fine_tune(ElasticModel([member], {}), graphs, moduli(graphs), RECIPE, seed=0)
 
 
 def test_stopped_and_continued_is_the_same(parent, graphs, tmp_path):

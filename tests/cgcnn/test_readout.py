@@ -245,5 +245,5 @@ def test_a_stopped_blend_continues_to_the_same_model(blend, blend_arguments, tmp
 def test_a_protocol_with_a_readout_needs_features_and_no_other_takes_them(blend_arguments):
     with pytest.raises(ValueError, match='needs a potential'):
         train_blend(**{**blend_arguments, 'features': None})
-    with pytest.raises(ValueError, match='one of perceptron, boosting, readout'):
+    with pytest.raises(ValueError, match='one or more of perceptron, boosting, readout'):
         dataclasses.replace(SMALL, readout=None)

@@ -12,7 +12,15 @@ from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.baselines.features import property_table
 from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
-from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, ModelError, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.model import (
+    BoostingMember,
+    ElasticModel,
+    Member,
+    ModelError,
+    PerceptronMember,
+    ReadoutMember,
+)
+from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
 from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe
 from aiida_cgcnn_elastic.cgcnn.response import withhold
@@ -171,24 +179,48 @@ def test_a_network_to_start_from_sees_the_same_potential(trained, arguments):
     assert again.model.potential == 'made-up'
 
 
-@pytest.mark.parametrize('second', ['readout', 'boosting'])
-def test_networks_of_blends_see_responses(arguments, features, second):
-    """The readout knows nothing but the made-up features, the boosting the toy crystals: the networks tell more."""
+@pytest.mark.parametrize('partners', [('readout',), ('boosting',), ('perceptron', 'readout')], ids=' and '.join)
+def test_members_of_blends_see_responses(arguments, features, partners, tmp_path):
+    """The boosting knows nothing but the toy crystals: those that see the response tell more."""
     recipes = {
         'readout': ReadoutRecipe(width=8, epochs=3, batch_size=8),
         'boosting': Boosting(n_trees=15, learning_rate=0.3, max_depth=2),
+        'perceptron': PerceptronRecipe(width=8, epochs=3, batch_size=8),
     }
-    protocol = dataclasses.replace(SEEING, folds=3, **{second: recipes[second]})
+    protocol = dataclasses.replace(SEEING, folds=3, **{kind: recipes[kind] for kind in partners})
     result = train_blend(
         **{**arguments, 'protocol': protocol, 'element_table': property_table(more_element_properties())}
     )
-    kinds = {'readout': ReadoutMember, 'boosting': BoostingMember}
-    assert [type(member) for member in result.model.members] == [Member] * 3 + [kinds[second]] * 3
-    assert all(member.potential == 'made-up' for member in result.model.members[:3])
+    kinds = {'readout': ReadoutMember, 'boosting': BoostingMember, 'perceptron': PerceptronMember}
+    expected = [kind for each in (Member, *(kinds[partner] for partner in partners)) for kind in [each] * 3]
+    assert [type(member) for member in result.model.members] == expected
+    for member in result.model.members:
+        assert member.potential == (None if isinstance(member, BoostingMember) else 'made-up')
     errors = result.model.card['training'][0]['blend']['log10_k_vrh']['out_of_fold_mae']
-    assert errors['network'] < errors[second]
-    predicted = predict_graphs([result.model], arguments['graphs'], features=features, device='cpu')
-    assert np.isfinite(predicted['log10_k_vrh']).all()
+    # The readout sees the response as well, but of too few crystals in too few epochs, as the perceptron of statistics.
+    assert all(errors['network'] < errors[kind] for kind in partners)
+
+    result.model.save(tmp_path)
+    graphs = arguments['graphs']
+    before, after, lost = (
+        predict_graphs([model], graphs, features=given, device='cpu', batch_edges=100)
+        for model, given in (
+            (result.model, features),
+            (ElasticModel.load(tmp_path), features),
+            (result.model, without(features, [3, 7])),
+        )
+    )
+    assert all(np.array_equal(after[name], values) for name, values in before.items())
+    assert np.isfinite(lost['log10_k_vrh']).all()
+    for member in result.model.members:
+        alone = ElasticModel([dataclasses.replace(member, weights=None)], {})
+        seen, unseen = (
+            predict_graphs([alone], graphs, features=given, device='cpu')['log10_k_vrh']
+            for given in (features, without(features, [3, 7]))
+        )
+        changed = [] if member.potential is None else [3, 7]
+        assert np.flatnonzero(seen != unseen).tolist() == changed
+    assert np.flatnonzero(before['log10_k_vrh'] != lost['log10_k_vrh']).tolist() == [3, 7]
 
 
 def test_an_impossible_fraction_is_refused():

@@ -170,12 +170,20 @@ def test_settings_invalid(execute: Callable, tmp_path: Path, crystals_file: Path
     assert "no option 'quarks'" in done.report['message']
 
 
-def test_diverged(execute: Callable, tmp_path: Path, crystals_file: Path) -> None:
+@pytest.mark.parametrize(
+    ('changes', 'culprit'),
+    [
+        ({'learning_rate': 1e30}, 'the loss of log10_'),
+        ({'keep': 'last', 'folds': 2, 'perceptron': {'learning_rate': 1e30}}, 'the perceptron of fold 0'),
+    ],
+)
+def test_diverged(execute: Callable, tmp_path: Path, crystals_file: Path, changes: dict, culprit: str) -> None:
     protocol = tmp_path / 'wild.json'
-    protocol.write_text(json.dumps({**TINY_PROTOCOL, 'learning_rate': 1e30}))
+    protocol.write_text(json.dumps({**TINY_PROTOCOL, **changes}))
     done = execute('train', crystals_file, '--protocol', protocol, '--output', tmp_path / 'model')
     assert done.status == Status.DIVERGED, done.output
     assert 'learning rate' in done.report['message']
+    assert culprit in done.report['message']
 
 
 def test_out_of_memory(execute: Callable, tmp_path: Path, crystals_file: Path) -> None:
