@@ -2,8 +2,8 @@
 
     python benchmarks/large_responses.py GVRH.json.gz KVRH.json.gz --folder FOLDER [--above 500] [--up-to 2000]
 
-Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the network and the
-readout that were trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER
+Crystals whose response takes more atoms than ``--above`` are predicted with and without it, each by the members that
+were trained without the eighth of the crystals that it is in. Mean absolute errors in log10(GPa). FOLDER
 keeps what is done, and the next run goes on from there. It needs the extra `refine`, and the files that `refined` was
 trained on.
 """
@@ -69,16 +69,16 @@ def main() -> None:
         np.concatenate([entry['responses'].residual_stresses for entry in made]),
     )
     blind = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
-    n_pairs = len(model.members) // 2
-    fold = folds(len(table), n_pairs, training['seed'])[rows]
+    n_folds = training['protocol']['folds']
+    fold = folds(len(table), n_folds, training['seed'])[rows]
     graphs = build_graphs(*chosen.arrays(), n_neighbors=model.members[0].n_neighbors, orientation=True)
     found = {}
     for name, seen in (('without', blind), ('with', features)):
         found[name] = np.full((len(rows), len(TARGETS)), np.nan)
-        for number in range(n_pairs):
+        for number in range(n_folds):
             own = np.flatnonzero(fold == number)
-            pair = ElasticModel([model.members[number], model.members[n_pairs + number]], {})
-            predicted = predict_graphs([pair], graphs.select(own), features=seen.select(own), device='cpu')
+            team = ElasticModel(model.members[number::n_folds], {})
+            predicted = predict_graphs([team], graphs.select(own), features=seen.select(own), device='cpu')
             found[name][own] = np.stack([predicted[target] for target in TARGETS], axis=1)
     true = np.stack([chosen.column(name) for name in TARGETS], axis=1)
     seconds = np.array([entry['seconds'] for entry in made])

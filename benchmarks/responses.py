@@ -3,12 +3,12 @@
     python benchmarks/responses.py KVRH.json.gz GVRH.json.gz --features FOLDER [--train 1 2] [--test 3] [--seeds 0]
         [--trial NAME ...]
 
-One network or readout each, for both moduli, as `refined` has it but for what the trial says; then blends of a network
-and a readout, by weights that have the least error on that same fold, which flatters all blends alike. It needs the
-extra `refine`. The features of all crystals, an hour of work on two cores, are kept in FOLDER as they are
-made and taken from there when this is run again. What the responses say by themselves (the mean of Voigt's and Reuss'
-averages, atoms free to move) comes first. `no responses` are the errors on the test fold with all responses
-taken away, as if it were of crystals that are too large for them.
+One network, readout or perceptron each, for both moduli, as `refined` has it but for what the trial says; then blends
+of them, by weights that have the least error on that same fold, which flatters all blends alike. It needs the extra
+`refine`. The features of all crystals, an hour of work on two cores, are kept in FOLDER as they are made and taken from
+there when this is run again. What the responses say by themselves (the mean of Voigt's and Reuss' averages, atoms free
+to move) comes first. `no responses` are the errors on the test fold with all responses taken away, as if it were of
+crystals that are too large for them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from pathlib import Path
 import numpy as np
 from potential_features import kept_features
 
-from aiida_cgcnn_elastic.cgcnn.blend import blend_weight
+from aiida_cgcnn_elastic.baselines.features import property_table, structure_features
+from aiida_cgcnn_elastic.cgcnn.blend import blend_weights
 from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.metrics import mae
-from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Normalizer, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.model import AnyMember, ElasticModel, Normalizer, PerceptronMember, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.perceptron import fit_perceptron
 from aiida_cgcnn_elastic.cgcnn.protocol import PROTOCOLS
 from aiida_cgcnn_elastic.cgcnn.readout import fit_readout
 from aiida_cgcnn_elastic.cgcnn.training import train
 from aiida_cgcnn_elastic.crystals import sources
-from aiida_cgcnn_elastic.crystals.elements import element_features
+from aiida_cgcnn_elastic.crystals.elements import element_features, more_element_properties
 from aiida_cgcnn_elastic.potentials import POTENTIAL, RESPONSES
 
 TARGETS = ('log10_k_vrh', 'log10_g_vrh')
@@ -53,9 +55,21 @@ READOUTS = {
     'readout, 192 wide': {'width': 192, 'dropout': 0.15},
 }
 
-BLENDS = (('network, no responses', NO_RESPONSES), ('network, no responses', 'readout'), ('network', 'readout'))
+PERCEPTRONS = {
+    'perceptron': {},
+    'perceptron, 384 wide': {'width': 384, 'dropout': 0.2},
+}
 
-DEFAULT = ('network, no responses', 'network', NO_RESPONSES, 'readout')
+BLENDS = (
+    ('network, no responses', NO_RESPONSES),
+    ('network, no responses', 'readout'),
+    ('network', 'readout'),
+    ('network', 'perceptron'),
+    ('readout', 'perceptron'),
+    ('network', 'readout', 'perceptron'),
+)
+
+DEFAULT = ('network, no responses', 'network', NO_RESPONSES, 'readout', 'perceptron')
 
 
 def main() -> None:
@@ -65,7 +79,7 @@ def main() -> None:
     parser.add_argument('--train', nargs='+', type=int, default=[1, 2])
     parser.add_argument('--test', type=int, default=3)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--trial', nargs='+', default=DEFAULT, choices=[*NETWORKS, *READOUTS])
+    parser.add_argument('--trial', nargs='+', default=DEFAULT, choices=[*NETWORKS, *READOUTS, *PERCEPTRONS])
     parser.add_argument('--threads', type=int, default=2)
     options = parser.parse_args()
 
@@ -82,6 +96,8 @@ def main() -> None:
     errors = [np.nanmean(np.abs(alone[:, place] - true[:, place])) for place in range(len(TARGETS))]
     print(f'responses by themselves, all these crystals: {errors[0]:.4f} (K), {errors[1]:.4f} (G)')
     graphs = build_graphs(*table.arrays(), n_neighbors=REFINED.n_neighbors, orientation=REFINED.orientation)
+    elements = property_table(more_element_properties())
+    statistics = structure_features(graphs, elements)[1]
     tested = graphs.select(test)
     seen = features.select(test)
     blind = dataclasses.replace(seen, responses=np.full_like(seen.responses, np.nan))
@@ -94,21 +110,36 @@ def main() -> None:
         for seed in options.seeds:
             began = time.perf_counter()
             if trial in NETWORKS:
-                alone = {'name': trial, 'folds': None, 'readout': None}
+                alone = {'name': trial, 'folds': None, 'readout': None, 'perceptron': None}
                 protocol = dataclasses.replace(REFINED, **alone, **NETWORKS[trial])
                 known = features if protocol.needs_potential else None
                 targets = dict(zip(TARGETS, true.T, strict=True))
                 arguments = (graphs, targets, {'train': learned}, protocol, element_features())
                 model = train(*arguments, seed=seed, device='cpu', features=known).model
             else:
-                assert REFINED.readout is not None
-                recipe = dataclasses.replace(REFINED.readout, **READOUTS[trial])
-                known = features
-                if trial == NO_RESPONSES:
-                    known = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
                 normalizer = Normalizer.of(true[learned])
-                readout = fit_readout(known, normalizer.standardise(true), learned, recipe, seed=seed)
-                member = ReadoutMember(readout, TARGETS, normalizer, POTENTIAL, REFINED.n_neighbors)
+                member: AnyMember
+                if trial in READOUTS:
+                    assert REFINED.readout is not None
+                    recipe = dataclasses.replace(REFINED.readout, **READOUTS[trial])
+                    known = features
+                    if trial == NO_RESPONSES:
+                        known = dataclasses.replace(features, responses=np.full_like(features.responses, np.nan))
+                    readout = fit_readout(known, normalizer.standardise(true), learned, recipe, seed=seed)
+                    member = ReadoutMember(readout, TARGETS, normalizer, POTENTIAL, REFINED.n_neighbors)
+                else:
+                    assert REFINED.perceptron is not None
+                    perceptron = fit_perceptron(
+                        statistics,
+                        normalizer.standardise(true),
+                        learned,
+                        dataclasses.replace(REFINED.perceptron, **PERCEPTRONS[trial]),
+                        seed=seed,
+                        responses=features.responses,
+                        withheld=REFINED.responses_withheld,
+                    )
+                    shape = (REFINED.n_neighbors, None, REFINED.orientation, POTENTIAL)
+                    member = PerceptronMember(perceptron, TARGETS, normalizer, elements, *shape)
                 model = ElasticModel([member], {})
             given = blind if trial == NO_RESPONSES else seen
             seconds = time.perf_counter() - began
@@ -117,12 +148,13 @@ def main() -> None:
             show(trial, seed, true[test], found[trial][-1])
             errors = [mae(true[test, place], lost[name]) for place, name in enumerate(TARGETS)]
             print('', *(f'{error:7.4f}' for error in errors), f'{seconds:8.0f}', flush=True)
-    for pair in BLENDS:
-        if set(pair) <= set(found):
-            for seed, first, second in zip(options.seeds, found[pair[0]], found[pair[1]], strict=True):
-                weights = [blend_weight(true[test, i], first[:, i], second[:, i]) for i in range(len(TARGETS))]
-                show(' + '.join(pair), seed, true[test], second + np.array(weights) * (first - second))
-                print(f'  weights of the network {weights[0]:.2f}, {weights[1]:.2f}', flush=True)
+    for kinds in BLENDS:
+        if set(kinds) <= set(found):
+            for place, seed in enumerate(options.seeds):
+                of_kinds = np.stack([found[kind][place] for kind in kinds])
+                weights = np.stack([blend_weights(true[test, i], of_kinds[..., i]) for i in range(len(TARGETS))], 1)
+                show(' + '.join(kinds), seed, true[test], (weights[:, None] * of_kinds).sum(axis=0))
+                print('  weights', ', '.join(f'{one:.2f} {two:.2f}' for one, two in weights), flush=True)
 
 
 def log10_moduli(responses: np.ndarray) -> np.ndarray:
