@@ -1,14 +1,15 @@
 """Whether 90 % intervals hold on crystals like those of the training, and on others.
 
 Usage: python benchmarks/coverage.py KVRH.json.gz GVRH.json.gz [--split random elements:B,C prototypes] [--quick]
-    --features FOLDER [--protocol refined] [--checkpoint FOLDER]
+    --features FOLDER [--protocol refined] [--checkpoint FOLDER] [--output FOLDER]
 
 Trains a protocol, `accurate` if no other is named, without each test part: ``random`` is a fold of Matbench,
 ``elements:B,C`` all crystals with one of these elements, ``prototypes`` all crystals of a fifth of the prototypes
 (anonymous formula and space group). ``--model DIR`` evaluates a model trained without the fold instead, for
 ``random``. ``--quick`` trains for 15 epochs (perceptrons 20), not taught by a potential: errors are larger, what is
 asked of the intervals is the same. Else the extra `refine` is needed; the potentials' features of all crystals, an hour
-of work on two cores, are kept in a folder. A training that was stopped goes on from its ``--checkpoint``.
+of work on two cores, are kept in a folder. A training that was stopped goes on from its ``--checkpoint``; the models
+are left in ``--output``.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument('--protocol', choices=['accurate', 'refined'], default='accurate')
     parser.add_argument('--features', type=Path)
     parser.add_argument('--checkpoint', type=Path)
+    parser.add_argument('--output', type=Path)
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
@@ -87,6 +89,8 @@ def main() -> None:
                 threads=options.threads,
                 device='cpu',
             ).model
+            if options.output is not None:
+                model.save(options.output / name.replace(':', '-'))
         print(f'\n# {name}: trained on {(~is_test).sum()}, tested on {is_test.sum()} crystals', flush=True)
         rows = np.flatnonzero(is_test)
         own = features.select(rows) if features is not None and model.potential is not None else None

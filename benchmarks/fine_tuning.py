@@ -1,12 +1,13 @@
 """What fine-tuning gives on crystals with an element that the parent has never seen: MAE in log10(GPa).
 
 Usage: python benchmarks/fine_tuning.py KVRH.json.gz GVRH.json.gz [--element N ...] [--crystals 40] [--draws 2]
-        [--protocol accurate]
+        [--protocol accurate | --parent MODEL]
 
-For each element a parent is trained without any crystal that has it, fine-tuned on some of these crystals, and tested
-on all others of them. Beside it stands the verdict of the cross-validation over the few crystals, which knows no other.
-The parent is a network like `fast`, or a small blend like `accurate` (three networks and three perceptrons, not taught
-by a potential), trained for few epochs.
+For each element (or several: B,C) a parent is trained without any crystal that has it, fine-tuned on some of these
+crystals, and tested on all others of them. Beside it stands the verdict of the cross-validation over the few crystals,
+which knows no other. The parent is a network like `fast`, or a small blend like `accurate` (three networks and three
+perceptrons, not taught by a potential), trained for few epochs. Or it is a MODEL that was trained without any crystal
+of the one family that is named then, such as `benchmarks/coverage.py --split elements:B,C --output FOLDER` leaves.
 """
 
 from __future__ import annotations
@@ -36,32 +37,41 @@ SMALL_BLEND = {'folds': 3, 'perceptron': PerceptronRecipe(epochs=20), 'responses
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('paths', nargs='+', type=Path, help="matminer's dataset files")
-    parser.add_argument('--element', action='append', help='Symbols; default: N, B, H, Cl, C, Si')
+    parser.add_argument('--element', action='append', help='Symbols, joined by commas; default: N, B, H, Cl, C, Si')
     parser.add_argument('--crystals', type=int, default=40, help='To fine-tune on.')
     parser.add_argument('--draws', type=int, default=2)
     parser.add_argument('--epochs', type=int, default=15, help="Of the parent's networks.")
     parser.add_argument('--protocol', choices=['fast', 'accurate'], default='fast')
+    parser.add_argument('--parent', type=Path, metavar='MODEL')
+    parser.add_argument('--learning-rate', type=float, default=FINE_TUNE.learning_rate)
     options = parser.parse_args()
+    if options.parent is not None and len(options.element or []) != 1:
+        parser.error('--parent goes with one --element, without which that model was trained')
 
     table = read(open_source(options.paths)).table
     targets = {name: table.column(name) for name in ('log10_k_vrh', 'log10_g_vrh')}
+    recipe = dataclasses.replace(FINE_TUNE, learning_rate=options.learning_rate)
     protocol = dataclasses.replace(Protocol.from_name(options.protocol), epochs=options.epochs)
     if protocol.folds is not None:
         protocol = dataclasses.replace(protocol, **SMALL_BLEND)
-    graphs = build_graphs(*table.arrays(), orientation=protocol.orientation)
+    graphs = build_graphs(*table.arrays(), orientation=True)
     crystal_of_atom = np.repeat(np.arange(len(graphs)), np.diff(graphs.atom_offsets))
     errors_before: dict[str, list[float]] = {name: [] for name in targets}
     errors_after: dict[str, list[float]] = {name: [] for name in targets}
     verdicts: Counter[tuple[str, str]] = Counter()
     for symbol in options.element or ['N', 'B', 'H', 'Cl', 'C', 'Si']:
-        has_element = np.isin(np.arange(len(graphs)), crystal_of_atom[graphs.atomic_numbers == ATOMIC_NUMBERS[symbol]])
-        parent = trained(protocol, graphs, targets, np.flatnonzero(~has_element))
+        numbers = [ATOMIC_NUMBERS[each] for each in symbol.split(',')]
+        has_element = np.isin(np.arange(len(graphs)), crystal_of_atom[np.isin(graphs.atomic_numbers, numbers)])
+        if options.parent is None:
+            parent = trained(protocol, graphs, targets, np.flatnonzero(~has_element))
+        else:
+            parent = ElasticModel.load(options.parent)
         family = np.flatnonzero(has_element)
         for draw in range(options.draws):
             order = np.random.default_rng(draw).permutation(family)
             few, others = order[: options.crystals], order[options.crystals :]
             own = {name: values[few] for name, values in targets.items()}
-            result = fine_tune(parent, graphs.select(few), own, FINE_TUNE, seed=draw)
+            result = fine_tune(parent, graphs.select(few), own, recipe, seed=draw)
             test = graphs.select(others)
             before, after = predict_graphs([parent], test), predict_graphs([result.model], test)
             for name, values in targets.items():

@@ -72,7 +72,7 @@ class FineTuning(Settings):
     """
 
     name: str = 'fine_tune'
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-4
     epochs: int = 30
     batch_size: int = 16
     loss: str = 'l1'
