@@ -4,7 +4,7 @@ Usage: python benchmarks/accuracy.py KVRH.json.gz GVRH.json.gz --features FOLDER
     [--protocol paper ...]
 
 Trains on the other folds that the files have; a blend on all of them, the others with a tenth for validation. A blend
-is shown also with its networks alone and its perceptrons (or readouts) alone. `accurate` and `refined` need the extra
+is shown also with its members of each kind alone. `accurate` and `refined` need the extra
 `refine`; the potentials' features of all crystals, an hour of work on two cores, are kept in a folder, and are not in
 the seconds.
 """
@@ -23,7 +23,7 @@ from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs, build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.metrics import mae
-from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Member
+from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
 from aiida_cgcnn_elastic.cgcnn.protocol import PROTOCOLS
 from aiida_cgcnn_elastic.cgcnn.splits import split_by_column
 from aiida_cgcnn_elastic.cgcnn.training import train
@@ -49,7 +49,7 @@ def main() -> None:
     table = sources.read(sources.open_source(options.files)).table
     targets = {name: values for name in TARGETS if (values := table.column(name)) is not None}
     common = {'seed': options.seed, 'threads': options.threads, 'device': 'cpu'}
-    print('protocol'.ljust(24), *(name.rjust(12) for name in targets), 'seconds'.rjust(9))
+    print('protocol'.ljust(28), *(name.rjust(12) for name in targets), 'seconds'.rjust(9))
     for name in options.protocol:
         protocol = PROTOCOLS[name]
         graphs = build_graphs(*table.arrays(), n_neighbors=protocol.n_neighbors, orientation=protocol.orientation)
@@ -66,11 +66,9 @@ def main() -> None:
                 graphs, targets, split, protocol, element_features(), elements, features=features, **common
             ).model
             unweighted = [dataclasses.replace(member, weights=None) for member in model.members]
-            variants = {
-                name: model.members,
-                f'{name}, networks': [member for member in unweighted if isinstance(member, Member)],
-                f'{name}, others': [member for member in unweighted if not isinstance(member, Member)],
-            }
+            variants = {name: model.members}
+            for kind in sorted({type(member) for member in unweighted}, key=lambda kind: kind.__name__):
+                variants[f'{name}, {kind.__name__}'] = [member for member in unweighted if type(member) is kind]
         seconds = time.perf_counter() - start
         for label, members in variants.items():
             rows = split['test']
@@ -90,7 +88,7 @@ def show(
 ) -> None:
     predicted = predict_graphs([model], graphs, features=features, device='cpu')
     errors = [f'{mae(values[rows], predicted[name]):12.4f}' for name, values in targets.items()]
-    print(label.ljust(24), *errors, f'{seconds:9.0f}', flush=True)
+    print(label.ljust(28), *errors, f'{seconds:9.0f}', flush=True)
 
 
 if __name__ == '__main__':

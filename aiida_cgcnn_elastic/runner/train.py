@@ -332,7 +332,7 @@ def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
 
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     if protocol.folds is not None:
-        from aiida_cgcnn_elastic.cgcnn.blend import remove_checkpoint
+        from aiida_cgcnn_elastic.cgcnn.blend_training import remove_checkpoint
 
         remove_checkpoint(folder, protocol.folds)
     if protocol.needs_potential:
