@@ -195,56 +195,27 @@ class Protocol(Settings):
         return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
+_FAST = Protocol(
+    name='fast',
+    orientation=True,
+    joint_targets=True,
+    loss='l1',
+    optimizer='adamw',
+    learning_rate=3e-3,
+    weight_decay=1e-2,
+    schedule='one_cycle',
+    epochs=100,
+    ema_decay=0.999,
+    keep='last',
+)
+
+_BLEND = replace(_FAST, name='blend', epochs=70, batch_size=128, folds=8, perceptron=PerceptronRecipe())
+
 PROTOCOLS = {
     'paper': Protocol(),
-    'fast': Protocol(
-        name='fast',
-        orientation=True,
-        joint_targets=True,
-        loss='l1',
-        optimizer='adamw',
-        learning_rate=3e-3,
-        weight_decay=1e-2,
-        schedule='one_cycle',
-        epochs=100,
-        ema_decay=0.999,
-        keep='last',
-    ),
-    'accurate': Protocol(
-        name='accurate',
-        orientation=True,
-        joint_targets=True,
-        loss='l1',
-        optimizer='adamw',
-        learning_rate=3e-3,
-        weight_decay=1e-2,
-        schedule='one_cycle',
-        epochs=70,
-        batch_size=128,
-        ema_decay=0.999,
-        keep='last',
-        responses_taught=1.0,
-        folds=8,
-        perceptron=PerceptronRecipe(),
-    ),
-    'refined': Protocol(
-        name='refined',
-        orientation=True,
-        joint_targets=True,
-        loss='l1',
-        optimizer='adamw',
-        learning_rate=3e-3,
-        weight_decay=1e-2,
-        schedule='one_cycle',
-        epochs=70,
-        batch_size=128,
-        ema_decay=0.999,
-        keep='last',
-        responses_withheld=0.25,
-        folds=8,
-        perceptron=PerceptronRecipe(),
-        readout=ReadoutRecipe(),
-    ),
+    'fast': _FAST,
+    'accurate': replace(_BLEND, name='accurate', responses_taught=1.0),
+    'refined': replace(_BLEND, name='refined', responses_withheld=0.25, readout=ReadoutRecipe()),
 }
 """``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once. ``accurate``: a cross-fitted
 blend of networks and perceptrons, which a universal potential taught. ``refined``: one of networks, perceptrons and
