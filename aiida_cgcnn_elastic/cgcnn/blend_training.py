@@ -19,8 +19,9 @@ from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .cycle import Diverged
 from .graphs import CrystalGraphs
-from .model import BoostingMember, Normalizer, PerceptronMember, ReadoutMember, write_atomically
+from .model import BoostingMember, Member, Normalizer, PerceptronMember, ReadoutMember, write_atomically
 from .perceptron import Perceptron, fit_perceptron
+from .precision import rounded
 from .protocol import PARTNERS, Protocol
 from .readout import Readout, fit_readout
 from .threads import torch_threads
@@ -67,7 +68,7 @@ class BlendTraining:
         # Without the blend's name: where two blends train the same networks, the checkpoints of one serve the other.
         alone: dict[str, Any] = {'name': 'network', 'folds': None, **dict.fromkeys(PARTNERS)}
         protocol = dataclasses.replace(self.protocol, **alone)
-        return train(
+        trained = train(
             self.graphs,
             self.columns,
             {'train': rows},
@@ -82,6 +83,10 @@ class BlendTraining:
             device=self.device,
             threads=self.threads,
         )
+        for member in trained.model.members:
+            assert isinstance(member, Member)
+            rounded(member.network)
+        return trained
 
     def boosting(self, index: int, rows: npt.NDArray[np.int64]) -> BoostingMember:
         """Train the boosting that does not see a fold, or read it where it is finished."""

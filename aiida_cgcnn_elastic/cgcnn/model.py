@@ -26,6 +26,7 @@ from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from .calibration import Calibration
 from .network import CGCNN, Architecture
 from .perceptron import Perceptron
+from .precision import kept_tensors
 from .readout import LAYERS_VERSION, Readout
 from .threads import torch_threads
 
@@ -137,7 +138,7 @@ class Member:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is kept beside the card."""
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        return kept_tensors(self.network)
 
 
 @dataclass
@@ -222,12 +223,8 @@ class ReadoutMember:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is kept beside the card; the layers in half precision where nothing is lost by it."""
-        layers = {name for name, _ in self.network.named_parameters()}
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        if any((state[name].half() != state[name]).any() for name in layers):
-            return state
-        return {name: tensor.half() if name in layers else tensor for name, tensor in state.items()}
+        """Return what is kept beside the card."""
+        return kept_tensors(self.network)
 
 
 @dataclass
@@ -284,7 +281,7 @@ class PerceptronMember:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is kept beside the card."""
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        state = kept_tensors(self.network)
         return {**state, 'element_table': torch.from_numpy(np.array(self.element_table, dtype=np.float64))}
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .cycle import Cycle, known_error, train_by_cycle
+from .precision import rounded
 from .response import TO_STATISTICS, ResponseEmbedding, ResponseHead, withhold
 
 __all__ = ['Perceptron', 'PerceptronRecipe', 'fit_perceptron']
@@ -172,4 +173,4 @@ def fit_perceptron(
 
         more = () if head is None else head.parameters()
         kept = train_by_cycle(network, recipe, len(rows), loss, seed=seed, more=more, stop=stop, progress=progress)
-    return kept.eval()
+    return rounded(kept).eval()

@@ -215,7 +215,13 @@ PROTOCOLS = {
     'paper': Protocol(),
     'fast': _FAST,
     'accurate': replace(_BLEND, name='accurate', responses_taught=1.0),
-    'refined': replace(_BLEND, name='refined', responses_withheld=0.25, readout=ReadoutRecipe()),
+    'refined': replace(
+        _BLEND,
+        name='refined',
+        responses_withheld=0.25,
+        perceptron=PerceptronRecipe(width=192),
+        readout=ReadoutRecipe(),
+    ),
 }
 """``paper``: the study's recipe, to the letter. ``fast``: ours, for both moduli at once. ``accurate``: a cross-fitted
 blend of networks and perceptrons, which a universal potential taught. ``refined``: one of networks, perceptrons and

@@ -22,6 +22,7 @@ from torch.nn import functional
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .cycle import Cycle, known_error, train_by_cycle
+from .precision import rounded
 from .response import TO_ATOMS, TO_CRYSTAL, ResponseEmbedding, withhold
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
@@ -169,15 +170,7 @@ def fit_readout(
             return dataclasses.replace(own, responses=withhold(own.responses, recipe.withheld, [seed, epoch, 1]))
 
         kept = train_by_cycle(network, recipe, len(own), loss, seed=seed, stop=stop, progress=progress)
-    return _rounded(kept).eval()
-
-
-def _rounded(network: Readout) -> Readout:
-    """Round the layers of a readout to half precision, in which they are kept: predictions change by some 1e-4."""
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.copy_(weight.half())
-    return network
+    return rounded(kept).eval()
 
 
 def _set_scale(network: Readout, features: PotentialFeatures, rows: npt.NDArray[np.int64]) -> None:

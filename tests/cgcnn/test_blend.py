@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 
 from aiida_cgcnn_elastic.baselines.boosting import Boosting
 from aiida_cgcnn_elastic.baselines.features import property_table
@@ -196,6 +198,20 @@ def test_saved_blends_predict_the_same(result, toy_graphs, tmp_path):
     assert all(np.array_equal(found[name], values) for name, values in expected.items())
     loaded.save(tmp_path / 'b')
     assert tuple((tmp_path / 'b' / name).read_bytes() for name in ('model.safetensors', 'model.json')) == first
+
+
+def test_layers_are_kept_in_half_precision_and_nothing_is_lost_by_it(result, partners):
+    networks = [member for member in result.model.members if not isinstance(member, BoostingMember)]
+    assert len(networks) == 3 * (1 + ('perceptron' in partners))
+    for member in networks:
+        kept = member.tensors()
+        for name, weight in member.network.named_parameters():
+            assert kept[name].dtype == torch.float16
+            assert torch.equal(kept[name].float(), weight)
+    fine = copy.deepcopy(networks[0])
+    with torch.no_grad():
+        next(fine.network.parameters()).add_(1e-5)
+    assert {fine.tensors()[name].dtype for name, _ in fine.network.named_parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -7,4 +7,5 @@ from aiida_cgcnn_elastic import pretrained
 
 def test_shipped_weights_are_small() -> None:
     sizes = {name: (pretrained.path(name) / 'model.safetensors').stat().st_size for name in pretrained.available()}
+    assert max(sizes.values()) < 15e6, sizes
     assert sum(sizes.values()) < 40e6, sizes
