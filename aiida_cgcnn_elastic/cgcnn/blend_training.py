@@ -166,11 +166,12 @@ class BlendTraining:
             return _read_network(file, self.mark, empty, kind)
         try:
             with torch_threads(self.threads):
-                network = fit(stop=self.is_over, progress=lambda done, total: self._tell(kind, index, done / total))
+                fitted = fit(stop=self.is_over, progress=lambda done, total: self._tell(kind, index, done / total))
         except Stopped as stopped:
             raise Interrupted(f'the {kind} of fold {index} was {stopped}', self.checkpoint) from stopped
         except Diverged as error:
             raise Diverged(f'the {kind} of fold {index}: {error}') from error
+        network = rounded(fitted)
         self._keep(file, dict(network.state_dict()))
         return network
 

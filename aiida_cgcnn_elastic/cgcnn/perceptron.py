@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .cycle import Cycle, known_error, train_by_cycle
-from .precision import rounded
 from .response import TO_STATISTICS, ResponseEmbedding, ResponseHead, withhold
 
 __all__ = ['Perceptron', 'PerceptronRecipe', 'fit_perceptron']
@@ -130,17 +129,8 @@ def fit_perceptron(
     start : Perceptron, optional
         A trained one to go on from, which is left as it is; the recipe's width plays no part, and what brings the
         statistics to mean 0 stays.
-    stop : callable, optional
-        Asked after every batch.
-    progress : callable, optional
-        Called with the numbers of batches done and in all.
 
-    Raises
-    ------
-    Stopped
-        If ``stop`` said so.
-    Diverged
-        If the loss is no longer finite.
+    ``stop``, ``progress`` and what is raised are those of `train_by_cycle`.
     """
     inputs = torch.from_numpy(statistics[rows])
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
@@ -173,4 +163,4 @@ def fit_perceptron(
 
         more = () if head is None else head.parameters()
         kept = train_by_cycle(network, recipe, len(rows), loss, seed=seed, more=more, stop=stop, progress=progress)
-    return rounded(kept).eval()
+    return kept.eval()

@@ -22,7 +22,6 @@ from torch.nn import functional
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .cycle import Cycle, known_error, train_by_cycle
-from .precision import rounded
 from .response import TO_ATOMS, TO_CRYSTAL, ResponseEmbedding, withhold
 
 __all__ = ['Readout', 'ReadoutRecipe', 'fit_readout']
@@ -142,17 +141,8 @@ def fit_readout(
         Targets of mean 0 and standard deviation 1; NaN where unknown.
     rows : (n,) int
         The crystals to learn from.
-    stop : callable, optional
-        Asked after every batch.
-    progress : callable, optional
-        Called with the numbers of batches done and in all.
 
-    Raises
-    ------
-    Stopped
-        If ``stop`` said so.
-    Diverged
-        If the loss is no longer finite.
+    ``stop``, ``progress`` and what is raised are those of `train_by_cycle`.
     """
     own, shares = _distinct(features.select(rows))
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
@@ -170,7 +160,7 @@ def fit_readout(
             return dataclasses.replace(own, responses=withhold(own.responses, recipe.withheld, [seed, epoch, 1]))
 
         kept = train_by_cycle(network, recipe, len(own), loss, seed=seed, stop=stop, progress=progress)
-    return rounded(kept).eval()
+    return kept.eval()
 
 
 def _set_scale(network: Readout, features: PotentialFeatures, rows: npt.NDArray[np.int64]) -> None:

@@ -13,6 +13,7 @@ from aiida_cgcnn_elastic.baselines.features import property_table
 from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel, Normalizer, ReadoutMember
+from aiida_cgcnn_elastic.cgcnn.precision import rounded
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
 from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe, _distinct, fit_readout
 from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Interrupted
@@ -128,7 +129,7 @@ def test_learning_from_atoms_that_are_alike_is_learning_from_one_of_them():
 
 def test_a_readout_is_kept_in_half_precision_without_a_change(tmp_path):
     features = made_up(30)
-    network = fit_readout(features, mean_of_first(features), np.arange(30), RECIPE, seed=0)
+    network = rounded(fit_readout(features, mean_of_first(features), np.arange(30), RECIPE, seed=0))
     member = ReadoutMember(network, ('log10_k_vrh',), Normalizer((2.0,), (0.3,)), 'made-up', 12)
     ElasticModel([member], {}).save(tmp_path)
     assert {tensor.dtype for name, tensor in member.tensors().items() if 'weight' in name} == {torch.float16}
