@@ -55,7 +55,7 @@ def calibrate(
     from aiida_cgcnn_elastic.runner.labels import labels, with_labels
     from aiida_cgcnn_elastic.runner.models import load_models
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
-    from aiida_cgcnn_elastic.runner.train import training_graphs
+    from aiida_cgcnn_elastic.runner.training_steps import training_graphs
 
     try:
         chosen = str(choose_device(device))

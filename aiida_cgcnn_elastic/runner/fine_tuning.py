@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import Status
+from aiida_cgcnn_elastic.runner.training_steps import (
+    check_machine,
+    remove_empty,
+    training_failures,
+    training_graphs,
+    training_record,
+)
 
 if TYPE_CHECKING:
     from aiida_cgcnn_elastic.cgcnn.fine_tuning import FineTuning
@@ -39,15 +46,7 @@ def fine_tune_model(
     from aiida_cgcnn_elastic.runner.models import load_models
     from aiida_cgcnn_elastic.runner.predictions import write_table
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
-    from aiida_cgcnn_elastic.runner.train import (
-        check_machine,
-        out_of_fold_rows,
-        prediction_rows,
-        remove_empty,
-        training_failures,
-        training_graphs,
-        training_record,
-    )
+    from aiida_cgcnn_elastic.runner.training_tables import out_of_fold_rows, prediction_rows
 
     recipe = read_recipe(protocol_name or DEFAULT_PROTOCOL)
     run.report |= {'protocol': recipe.to_dict(), 'seed': seed}

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_cgcnn_elastic.runner.fine_tuning import fine_tune_model
 from aiida_cgcnn_elastic.runner.options import FILE, device_option, runs, source_options, with_options
 from aiida_cgcnn_elastic.runner.run import Run, RunFailed
 from aiida_cgcnn_elastic.runner.status import STATUSES, Status, listed
+from aiida_cgcnn_elastic.runner.training_steps import (
+    check_machine,
+    remove_empty,
+    training_failures,
+    training_graphs,
+    training_record,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
     from aiida_cgcnn_elastic.cgcnn.graphs import CrystalGraphs
     from aiida_cgcnn_elastic.cgcnn.splits import Split
     from aiida_cgcnn_elastic.cgcnn.training import Protocol, TrainingResult
     from aiida_cgcnn_elastic.crystals import CrystalTable
-    from aiida_cgcnn_elastic.crystals.sources import ReadResult
 
 
 @click.command('train', epilog=listed(STATUSES['train']))
@@ -79,8 +81,6 @@ def train(
     report has it under `fine_tuning`, out_of_fold.parquet crystal by crystal.
     """
     if parent_name is not None:
-        from aiida_cgcnn_elastic.runner.fine_tuning import fine_tune_model
-
         if split_file is not None:
             raise RunFailed(
                 Status.USAGE, 'fine-tuning learns from all crystals and is judged by cross-validation: no --split'
@@ -99,6 +99,7 @@ def train(
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
     from aiida_cgcnn_elastic.runner.settings import read_settings
     from aiida_cgcnn_elastic.runner.splitting import DEFAULT_SPLIT, check_split, split_crystals
+    from aiida_cgcnn_elastic.runner.training_tables import out_of_fold_rows, prediction_rows
 
     protocol = _protocol(protocol_name or 'paper')
     spec = check_split(DEFAULT_SPLIT if split_file is None else read_settings(split_file, 'split'))
@@ -153,18 +154,6 @@ def _protocol(name: str) -> Protocol:
         raise RunFailed(Status.SETTINGS_INVALID, f'the protocol in {path}: {error}') from error
 
 
-def training_graphs(run: Run, crystals: CrystalTable, n_neighbors: int, orientation: bool) -> CrystalGraphs:
-    """Return the graphs of the crystals."""
-    from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
-
-    def progress(done: int, total: int) -> None:
-        run.progress.update(done, total)
-        run.stop_if_asked('no step of the training is done yet, so it starts again')
-
-    with run.stage('graphs', len(crystals)):
-        return build_graphs(*crystals.arrays(), n_neighbors=n_neighbors, orientation=orientation, progress=progress)
-
-
 def _train(
     run: Run,
     graphs: CrystalGraphs,
@@ -202,38 +191,6 @@ def _train(
         )
 
 
-def check_machine(run: Run, device: str, folder: Path) -> int:
-    """Return the number of threads; the machine, and whether there is something to resume, go to the report."""
-    from aiida_cgcnn_elastic.cgcnn.inference import choose_device
-
-    # The number of threads decides the last digits of a training, so it does not follow the machine.
-    threads = run.options.threads or 1
-    try:
-        run.report['machine'] = {'device': str(choose_device(device)), 'threads': threads}
-    except ValueError as error:
-        raise RunFailed(Status.SETTINGS_INVALID, str(error)) from error
-    run.report['resumed'] = run.options.resume and any(folder.rglob('*.safetensors'))
-    return threads
-
-
-@contextmanager
-def training_failures(run: Run) -> Iterator[None]:
-    """Turn the ways in which a training can end into statuses."""
-    from aiida_cgcnn_elastic.cgcnn.training import CheckpointError, Diverged, Interrupted
-
-    try:
-        yield
-    except Interrupted as error:
-        raise RunFailed(Status.STOPPED, f'{run.stop.reason}; {error}; continue with --resume') from error
-    except Diverged as error:
-        raise RunFailed(Status.DIVERGED, str(error)) from error
-    except CheckpointError as error:
-        raise RunFailed(Status.SETTINGS_INVALID, f'cannot continue: {error}') from error
-    except ValueError as error:
-        # Graphs and protocol fit each other here, so what does not fit is the targets and the parts.
-        raise RunFailed(Status.TARGETS_MISSING, str(error)) from error
-
-
 def _trainer(protocol: Protocol) -> Callable[..., TrainingResult]:
     """Return what trains by the protocol, given what is known of the elements."""
     from aiida_cgcnn_elastic.cgcnn.training import train as train_network
@@ -247,83 +204,6 @@ def _trainer(protocol: Protocol) -> Callable[..., TrainingResult]:
     from aiida_cgcnn_elastic.cgcnn.blend import train_blend
 
     return partial(train_blend, element_features=of_elements, element_table=property_table(more_element_properties()))
-
-
-def training_record(result: ReadResult, labelled: CrystalTable, spec: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what the model's card says of the data that it was trained on."""
-    return {
-        'data': {
-            'content_sha256': result.table.sha256(),
-            'n_crystals': len(result.table),
-            'n_with_target': len(labelled),
-            'origin': result.origin.to_dict(),
-        },
-        **({} if spec is None else {'split': spec}),
-    }
-
-
-def prediction_rows(predictions: Mapping[str, NDArray[np.float64]], crystals: CrystalTable, split: Split) -> pa.Table:
-    """Return true and predicted values, one row for each crystal of a part and each target that it has."""
-    import numpy as np
-    import pyarrow as pa
-
-    from aiida_cgcnn_elastic.runner.labels import labels
-
-    known_values = labels(crystals)
-    ids = crystals.arrow.column('material_id')
-    tables = []
-    for target, predicted in predictions.items():
-        true = known_values[target]
-        for part, rows in split.items():
-            known = rows[np.isfinite(true[rows])]
-            tables.append(
-                pa.table(
-                    {
-                        'material_id': ids.take(pa.array(known)),
-                        'part': pa.array([part] * len(known), pa.string()),
-                        'target': pa.array([target] * len(known), pa.string()),
-                        'true': true[known],
-                        'predicted': predicted[known],
-                    }
-                )
-            )
-    return pa.concat_tables(tables)
-
-
-def out_of_fold_rows(
-    held_out: Mapping[str, Mapping[str, NDArray[np.float64]]], fold: NDArray[np.int64], crystals: CrystalTable
-) -> pa.Table:
-    """Return what was predicted for crystals by those that did not see them, one row for each target that it has.
-
-    Parameters
-    ----------
-    held_out : mapping
-        ``{target: {kind: (m,)}}``; each kind becomes a column.
-    fold : (m,) int
-        In which each crystal was held out, -1 for none.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    from aiida_cgcnn_elastic.runner.labels import labels
-
-    known_values = labels(crystals)
-    tables = []
-    for target, kinds in held_out.items():
-        true = known_values[target]
-        rows = np.flatnonzero((fold >= 0) & np.isfinite(true))
-        tables.append(
-            pa.table(
-                {
-                    'material_id': crystals.arrow.column('material_id').take(pa.array(rows)),
-                    'fold': pa.array(fold[rows], pa.int16()),
-                    'target': pa.array([target] * len(rows), pa.string()),
-                    'true': true[rows],
-                    **{kind: values[rows] for kind, values in kinds.items()},
-                }
-            )
-        )
-    return pa.concat_tables(tables)
 
 
 def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
@@ -340,9 +220,3 @@ def _remove_checkpoint(folder: Path, protocol: Protocol) -> None:
 
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     remove_empty(folder)
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a folder that is there and has nothing in it."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
