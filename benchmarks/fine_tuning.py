@@ -1,13 +1,14 @@
 """What fine-tuning gives on crystals with an element that the parent has never seen: MAE in log10(GPa).
 
 Usage: python benchmarks/fine_tuning.py KVRH.json.gz GVRH.json.gz [--element N ...] [--crystals 40] [--draws 2]
-        [--protocol accurate | --parent MODEL]
+        [--protocol accurate | --parent MODEL [--features FOLDER]]
 
 For each element (or several: B,C) a parent is trained without any crystal that has it, fine-tuned on some of these
 crystals, and tested on all others of them. Beside it stands the verdict of the cross-validation over the few crystals,
 which knows no other. The parent is a network like `fast`, or a small blend like `accurate` (three networks and three
 perceptrons, not taught by a potential), trained for few epochs. Or it is a MODEL that was trained without any crystal
-of the one family that is named then, such as `benchmarks/coverage.py --split elements:B,C --output FOLDER` leaves.
+of the one family that is named then, such as `benchmarks/coverage.py --split elements:B,C --output FOLDER` leaves; if
+it is like `refined`, the potentials' features of all crystals, an hour of work on two cores, are kept in a folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from potential_features import kept_features
 
 from aiida_cgcnn_elastic.baselines.features import property_table
 from aiida_cgcnn_elastic.cgcnn.blend import train_blend
@@ -43,6 +45,8 @@ def main() -> None:
     parser.add_argument('--epochs', type=int, default=15, help="Of the parent's networks.")
     parser.add_argument('--protocol', choices=['fast', 'accurate'], default='fast')
     parser.add_argument('--parent', type=Path, metavar='MODEL')
+    parser.add_argument('--features', type=Path)
+    parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--learning-rate', type=float, default=FINE_TUNE.learning_rate)
     options = parser.parse_args()
     if options.parent is not None and len(options.element or []) != 1:
@@ -62,18 +66,29 @@ def main() -> None:
     for symbol in options.element or ['N', 'B', 'H', 'Cl', 'C', 'Si']:
         numbers = [ATOMIC_NUMBERS[each] for each in symbol.split(',')]
         has_element = np.isin(np.arange(len(graphs)), crystal_of_atom[np.isin(graphs.atomic_numbers, numbers)])
+        features = None
         if options.parent is None:
             parent = trained(protocol, graphs, targets, np.flatnonzero(~has_element))
         else:
             parent = ElasticModel.load(options.parent)
+        if parent.potential is not None:
+            if options.features is None:
+                parser.error('a parent that needs the features of a potential: --features FOLDER')
+            features = kept_features(table, options.features, options.threads)
         family = np.flatnonzero(has_element)
         for draw in range(options.draws):
             order = np.random.default_rng(draw).permutation(family)
             few, others = order[: options.crystals], order[options.crystals :]
             own = {name: values[few] for name, values in targets.items()}
-            result = fine_tune(parent, graphs.select(few), own, recipe, seed=draw)
+            known, seen = (None if features is None else features.select(rows) for rows in (few, others))
+            result = fine_tune(
+                parent, graphs.select(few), own, recipe, seed=draw, features=known, threads=options.threads
+            )
             test = graphs.select(others)
-            before, after = predict_graphs([parent], test), predict_graphs([result.model], test)
+            before, after = (
+                predict_graphs([model], test, features=seen, threads=options.threads)
+                for model in (parent, result.model)
+            )
             for name, values in targets.items():
                 errors = [np.abs(predicted[name] - values[others]) for predicted in (before, after)]
                 truth = paired_comparison(*errors, composition_groups(test), seed=0)

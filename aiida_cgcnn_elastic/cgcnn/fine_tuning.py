@@ -1,9 +1,9 @@
 """Fine-tune a model on a few crystals of one's own, and find out whether that helped.
 
-All weights of every network and perceptron go on from where they are, at a small learning rate and for a few epochs;
-the averages of the batch normalisation and the standardisation of inputs and targets stay those of the parent. Boosted
-trees stay as they are; where there are any, the others learn what makes the whole blend right, so that they make up for
-what trees miss.
+All weights of every network, perceptron and readout go on from where they are, at a small learning rate and for a few
+epochs; the averages of the batch normalisation and the standardisation of inputs and targets stay those of the parent,
+and the potentials of one that needs them are as they are. So are boosted trees; where there are any, the others learn
+what makes the whole blend right, so that they make up for what trees miss.
 
 Whether it helped is measured on crystals that took no part: the same is done for every fold of a cross-validation, and
 the errors of parent and child on the fold that was kept out are compared crystal by crystal. Crystals of one
@@ -23,14 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from aiida_cgcnn_elastic.baselines.boosting import Stopped
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.settings import Settings
 
 from .graphs import CrystalGraphs
 from .inference import Statistics, choose_device, member_statistics, predict_graphs
 from .metrics import all_metrics
-from .model import AnyMember, ElasticModel, Member, PerceptronMember
+from .model import AnyMember, ElasticModel, Member, PerceptronMember, ReadoutMember
 from .perceptron import PerceptronRecipe, fit_perceptron
 from .protocol import Protocol
+from .readout import ReadoutRecipe, fit_readout
 from .threads import torch_threads
 from .training import Interrupted, train, versions
 
@@ -51,8 +53,11 @@ CONFIDENCE = 0.95
 
 CHECKPOINT_FOLDER = 'fine_tuning'
 
-TUNED = Member | PerceptronMember
+TUNED = Member | PerceptronMember | ReadoutMember
 """What learns on; boosted trees do not."""
+
+WITHHELD = 0.25
+"""Of the crystals, whose responses to strain members that see them do without in an epoch, as in their training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,14 +120,24 @@ class FineTuning(Settings):
     @property
     def perceptron(self) -> PerceptronRecipe:
         """Return the recipe as that of a perceptron."""
-        return PerceptronRecipe(
-            dropout=0.0,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=0.0,
-            ema_decay=0.0,
-        )
+        return PerceptronRecipe(**self._cycle)
+
+    @property
+    def readout(self) -> ReadoutRecipe:
+        """Return the recipe as that of a readout."""
+        return ReadoutRecipe(**self._cycle, withheld=WITHHELD)
+
+    @property
+    def _cycle(self) -> dict[str, Any]:
+        """Return what those two recipes have in common."""
+        return {
+            'dropout': 0.0,
+            'epochs': self.epochs,
+            'batch_size': self.batch_size,
+            'learning_rate': self.learning_rate,
+            'weight_decay': 0.0,
+            'ema_decay': 0.0,
+        }
 
 
 FINE_TUNE = FineTuning()
@@ -164,6 +179,7 @@ def fine_tune(
     recipe: FineTuning = FINE_TUNE,
     *,
     seed: int,
+    features: PotentialFeatures | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
@@ -173,7 +189,7 @@ def fine_tune(
     parent_record: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> FineTuningResult:
-    """Fine-tune all networks and perceptrons of a model and measure whether it helped.
+    """Fine-tune all networks, perceptrons and readouts of a model and measure whether it helped.
 
     A target of a member that a crystal has no value of is held where that member predicts it, so that learning one
     modulus does not spoil the other.
@@ -188,7 +204,9 @@ def fine_tune(
         log10(GPa); NaN where unknown. What the parent does not predict is left out.
     recipe : FineTuning
     seed : int
-        Of the folds, the order of the crystals and the bootstrap.
+        Of the folds, the order of the crystals, which responses are withheld and the bootstrap.
+    features : PotentialFeatures, optional
+        What a potential knows of the ``m`` crystals; needed if and only if the parent needs that potential.
     parent_record, record : mapping, optional
         What is to be said of the parent and of the data in the card.
 
@@ -198,7 +216,7 @@ def fine_tune(
     known = {name: np.isfinite(values) for name, values in columns.items()}
     columns = {name: values for name, values in columns.items() if known[name].any()}
     tuned = {index: member for index, member in enumerate(parent.members) if isinstance(member, TUNED)}
-    _check(parent, tuned, columns, recipe)
+    _check(parent, features, tuned, columns, recipe)
     rows = np.flatnonzero(np.any([known[name] for name in columns], axis=0))
     groups = composition_groups(graphs)
     if len(np.unique(groups[rows])) < recipe.folds:
@@ -208,8 +226,8 @@ def fine_tune(
     fold[rows] = _folds(groups[rows], recipe.folds, seed)
 
     aims = _aims(parent, graphs, columns)
-    wanted = {index: _filled(member, graphs, aims) for index, member in tuned.items()}
-    made: Statistics = {}
+    wanted = {index: _filled(member, graphs, features, aims) for index, member in tuned.items()}
+    tuning = _Tuning(graphs, features, recipe, seed, checkpoint, resume, stop, device, threads)
     parts = [(f'fold-{index}', np.flatnonzero((fold >= 0) & (fold != index))) for index in range(recipe.folds)]
     parts.append(('all', rows))
     n_steps = len(parts) * len(tuned)
@@ -219,43 +237,22 @@ def fine_tune(
         members = list(parent.members)
         for place, (index, member) in enumerate(tuned.items()):
             tell = None if progress is None else _progress(progress, len(models) * len(tuned) + place, n_steps)
-            if isinstance(member, PerceptronMember):
-                # In a second or so: nothing is kept to go on from.
-                statistics = member_statistics(member, graphs, made)
-                members[index] = _tuned_perceptron(
-                    member, statistics, wanted[index], part, recipe, seed + index, stop, tell, threads, checkpoint
-                )
-                continue
-            folder = None if checkpoint is None else Path(checkpoint) / CHECKPOINT_FOLDER / name / f'member-{index}'
-            trained = train(
-                graphs,
-                wanted[index],
-                {'train': part},
-                recipe.protocol(_shape(member)),
-                member.network.element_features.numpy(),
-                seed=seed + index,
-                checkpoint=folder,
-                resume=resume,
-                stop=stop,
-                progress=tell,
-                device=device,
-                threads=threads,
-                start=member,
-            )
-            network = trained.model.members[0]
-            assert isinstance(network, Member)
-            members[index] = dataclasses.replace(member, network=network.network)
-            if name == 'all':
-                history += [{'member': index, **entry} for entry in trained.history]
+            if isinstance(member, Member):
+                members[index], epochs = tuning.network(member, index, wanted[index], name, part, tell)
+                if name == 'all':
+                    history += [{'member': index, **entry} for entry in epochs]
+            else:
+                members[index] = tuning.partner(member, index, wanted[index], part, tell)
         models.append(ElasticModel(members, {}))
 
     model = models.pop()
     predict = partial(predict_graphs, device=device, threads=threads)
-    before, predictions = predict([parent], graphs), predict([model], graphs)
+    before, predictions = (predict([each], graphs, features=features) for each in (parent, model))
     held_out = {name: {kind: np.full(len(graphs), np.nan) for kind in ('parent', 'fine_tuned')} for name in columns}
     for index, tuned_model in enumerate(models):
         outside = np.flatnonzero(fold == index)
-        after = predict([tuned_model], graphs.select(outside))
+        own = None if features is None else features.select(outside)
+        after = predict([tuned_model], graphs.select(outside), features=own)
         for name in columns:
             held_out[name]['parent'][outside] = before[name][outside]
             held_out[name]['fine_tuned'][outside] = after[name]
@@ -328,37 +325,102 @@ def remove_checkpoint(folder: Path) -> None:
         shutil.rmtree(folder / CHECKPOINT_FOLDER)
 
 
-def _tuned_perceptron(
-    member: PerceptronMember,
-    statistics: npt.NDArray[np.float32],
-    wanted: Columns,
-    rows: npt.NDArray[np.int64],
+@dataclasses.dataclass(frozen=True)
+class _Tuning:
+    """What the fine-tunings of all members, on all parts of the crystals, have in common; as in `fine_tune`."""
+
+    graphs: CrystalGraphs
+    features: PotentialFeatures | None
+    recipe: FineTuning
+    seed: int
+    checkpoint: Path | None
+    resume: bool
+    stop: Callable[[], bool] | None
+    device: str
+    threads: int
+    made: Statistics = dataclasses.field(default_factory=dict)
+
+    def network(
+        self,
+        member: Member,
+        index: int,
+        wanted: Columns,
+        name: str,
+        rows: npt.NDArray[np.int64],
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[Member, list[dict[str, Any]]]:
+        """Return a network that learned from some crystals, a part of that name, and the history of that."""
+        folder = None if self.checkpoint is None else self.checkpoint / CHECKPOINT_FOLDER / name / f'member-{index}'
+        trained = train(
+            self.graphs,
+            wanted,
+            {'train': rows},
+            self.recipe.protocol(_shape(member)),
+            member.network.element_features.numpy(),
+            seed=self.seed + index,
+            features=None if member.potential is None else self.features,
+            checkpoint=folder,
+            resume=self.resume,
+            stop=self.stop,
+            progress=progress,
+            device=self.device,
+            threads=self.threads,
+            start=member,
+        )
+        (tuned,) = trained.model.members
+        assert isinstance(tuned, Member)
+        return dataclasses.replace(member, network=tuned.network), trained.history
+
+    def partner(
+        self,
+        member: PerceptronMember | ReadoutMember,
+        index: int,
+        wanted: Columns,
+        rows: npt.NDArray[np.int64],
+        progress: Callable[[int, int], None] | None,
+    ) -> PerceptronMember | ReadoutMember:
+        """Return a perceptron or readout that learned from some crystals, in a second or so: nothing is kept of it."""
+        standardised = member.normalizer.standardise(np.stack([wanted[name] for name in member.targets], axis=1))
+        common: dict[str, Any] = {
+            'seed': self.seed + index,
+            'kind': self.recipe.loss,
+            'stop': self.stop,
+            'progress': progress,
+        }
+        try:
+            with torch_threads(self.threads):
+                if isinstance(member, ReadoutMember):
+                    assert self.features is not None
+                    readout = fit_readout(
+                        self.features, standardised, rows, self.recipe.readout, start=member.network, **common
+                    )
+                    return dataclasses.replace(member, network=readout)
+                seen: dict[str, Any] = {}
+                if member.potential is not None and self.features is not None:
+                    seen = {'responses': self.features.responses, 'withheld': WITHHELD}
+                statistics = member_statistics(member, self.graphs, self.made)
+                perceptron = fit_perceptron(
+                    statistics, standardised, rows, self.recipe.perceptron, start=member.network, **seen, **common
+                )
+                return dataclasses.replace(member, network=perceptron)
+        except Stopped as stopped:
+            kind = 'readout' if isinstance(member, ReadoutMember) else 'perceptron'
+            raise Interrupted(f'the fine-tuning of a {kind} was {stopped}', self.checkpoint) from stopped
+
+
+def _check(
+    parent: ElasticModel,
+    features: PotentialFeatures | None,
+    tuned: Mapping[int, AnyMember],
+    columns: Columns,
     recipe: FineTuning,
-    seed: int,
-    stop: Callable[[], bool] | None,
-    progress: Callable[[int, int], None] | None,
-    threads: int,
-    checkpoint: Path | None,
-) -> PerceptronMember:
-    """Return a perceptron that learned from some crystals."""
-    standardised = member.normalizer.standardise(np.stack([wanted[name] for name in member.targets], axis=1))
-    arguments = (statistics, standardised, rows, recipe.perceptron)
-    try:
-        with torch_threads(threads):
-            network = fit_perceptron(
-                *arguments, seed=seed, kind=recipe.loss, start=member.network, stop=stop, progress=progress
-            )
-    except Stopped as stopped:
-        raise Interrupted(f'the fine-tuning of a perceptron was {stopped}', checkpoint) from stopped
-    return dataclasses.replace(member, network=network)
-
-
-def _check(parent: ElasticModel, tuned: Mapping[int, AnyMember], columns: Columns, recipe: FineTuning) -> None:
-    """Raise ValueError where there is nothing to tune, or too little to tune and judge by."""
-    if parent.potential is not None:
-        raise ValueError(f'the model needs the potential {parent.potential}, and such models cannot be fine-tuned')
+) -> None:
+    """Raise ValueError where there is nothing to tune, too little to tune and judge by, or wrong features."""
+    given = None if features is None else features.potential
+    if given != parent.potential:
+        raise ValueError(f'the model needs the features of the potential {parent.potential}, but got those of {given}')
     if not tuned:
-        raise ValueError('the model has no network or perceptron, and nothing else can be fine-tuned')
+        raise ValueError('the model has no network, perceptron or readout, and nothing else can be fine-tuned')
     if not columns:
         raise ValueError(f'no crystal has a value of what the model predicts: {", ".join(parent.targets)}')
     for name, values in columns.items():
@@ -405,21 +467,22 @@ def _aims(parent: ElasticModel, graphs: CrystalGraphs, columns: Columns) -> Colu
     return aims
 
 
-def _filled(member: AnyMember, graphs: CrystalGraphs, aims: Columns) -> Columns:
+def _filled(member: AnyMember, graphs: CrystalGraphs, features: PotentialFeatures | None, aims: Columns) -> Columns:
     """Return what a member is to learn: what it should predict, and where that is unknown what it does predict."""
     # Alone, whatever its weight among others is.
     alone = ElasticModel([dataclasses.replace(member, weights=None)], {})
-    own = predict_graphs([alone], graphs, device='cpu', threads=1)
+    own = predict_graphs([alone], graphs, features=features, device='cpu', threads=1)
     nothing = np.full(len(graphs), np.nan)
     known = {name: aims.get(name, nothing) for name in member.targets}
     return {name: np.where(np.isfinite(values), values, own[name]) for name, values in known.items()}
 
 
 def _shape(member: Member) -> Protocol:
-    """Return a protocol of networks of that shape."""
+    """Return a protocol of networks of that shape, that see responses if it does."""
     shape = member.network.architecture
     names = ('n_convolutions', 'n_hidden', 'atom_width', 'hidden_width', 'n_neighbors', 'orientation')
-    return Protocol(**{name: getattr(shape, name) for name in names})
+    withheld = None if member.potential is None else WITHHELD
+    return Protocol(**{name: getattr(shape, name) for name in names}, responses_withheld=withheld)
 
 
 def _progress(progress: Callable[[int, int], None], step: int, n_steps: int) -> Callable[[int, int], None]:

@@ -7,6 +7,7 @@ There is nothing about the crystal's geometry to learn, so a few thousand crysta
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
@@ -128,6 +129,8 @@ def fit_readout(
     recipe: ReadoutRecipe,
     *,
     seed: int,
+    kind: str = 'l1',
+    start: Readout | None = None,
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Readout:
@@ -141,6 +144,11 @@ def fit_readout(
         Targets of mean 0 and standard deviation 1; NaN where unknown.
     rows : (n,) int
         The crystals to learn from.
+    kind : str
+        Of the error: ``'l1'`` or ``'mse'``.
+    start : Readout, optional
+        A trained one to go on from, which is left as it is; the recipe's width plays no part, and what brings the
+        features to mean 0 stays.
 
     ``stop``, ``progress`` and what is raised are those of `train_by_cycle`.
     """
@@ -148,12 +156,16 @@ def fit_readout(
     targets = torch.from_numpy(standardised[rows].astype(np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sizes = (own.values.shape[1], own.responses.shape[1], recipe.width, targets.shape[1])
-        network = Readout(*sizes, recipe.dropout)
-        _set_scale(network, features, rows)
+        if start is None:
+            sizes = (own.values.shape[1], own.responses.shape[1], recipe.width, targets.shape[1])
+            network = Readout(*sizes, recipe.dropout)
+            _set_scale(network, features, rows)
+        else:
+            network = copy.deepcopy(start)
+            network.dropout = recipe.dropout
 
         def loss(chosen: npt.NDArray[np.int64], epoch: int) -> Tensor:
-            return known_error(network(*_batch(withheld(epoch), chosen, shares)), targets[chosen])
+            return known_error(network(*_batch(withheld(epoch), chosen, shares)), targets[chosen], kind)
 
         @functools.lru_cache(maxsize=1)
         def withheld(epoch: int) -> PotentialFeatures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,9 @@ def fine_tune_model(
     Writes what a training writes, and out_of_fold.parquet: what the parent and the models that did not see a crystal
     predict for it.
     """
-    from aiida_cgcnn_elastic.cgcnn.fine_tuning import fine_tune, remove_checkpoint
+    from aiida_cgcnn_elastic.cgcnn.fine_tuning import TUNED, fine_tune, remove_checkpoint
     from aiida_cgcnn_elastic.cgcnn.inference import needs_orientation
-    from aiida_cgcnn_elastic.cgcnn.model import Member
+    from aiida_cgcnn_elastic.runner.features import FOLDER, reject_unknown, require_potential, training_features
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.labels import labels, with_labels
     from aiida_cgcnn_elastic.runner.models import load_models
@@ -52,20 +53,21 @@ def fine_tune_model(
     run.report |= {'protocol': recipe.to_dict(), 'seed': seed}
     options = parse_source_options(source_options)
     (parent,) = load_models(run, [parent_name])
-    if not any(isinstance(member, Member) for member in parent.members):
-        raise RunFailed(Status.MODEL_UNUSABLE, f'the model {parent_name!r} has no network that could be fine-tuned')
+    if not any(isinstance(member, TUNED) for member in parent.members):
+        raise RunFailed(Status.MODEL_UNUSABLE, f'the model {parent_name!r} has nothing that could be fine-tuned')
     if parent.potential is not None:
-        raise RunFailed(
-            Status.MODEL_UNUSABLE,
-            f'the model {parent_name!r} needs a potential, and cannot be fine-tuned; start from another, such as '
-            'accurate or fast',
-        )
+        require_potential([parent])
     result = read_crystals(run, crystals, source, options)
+    if parent.potential is not None:
+        result = reject_unknown(run, result)
     require_crystals(result)
     labelled = with_labels(run, result.table)
     graphs = training_graphs(run, labelled, parent.members[0].n_neighbors, needs_orientation([parent]))
     folder = checkpoint or output / 'checkpoint'
     threads = check_machine(run, device, folder)
+    features = None
+    if parent.potential is not None:
+        features = training_features(run, labelled, folder / FOLDER, run.report['machine']['device'])
     with run.stage('train'), training_failures(run):
         tuned = fine_tune(
             parent,
@@ -73,6 +75,7 @@ def fine_tune_model(
             labels(labelled),
             recipe,
             seed=seed,
+            features=features,
             checkpoint=folder,
             resume=run.options.resume,
             stop=run.stop,
@@ -98,6 +101,7 @@ def fine_tune_model(
         write_table(output / 'predictions.parquet', prediction_rows(tuned.predictions, labelled, parts))
         write_table(output / 'out_of_fold.parquet', out_of_fold_rows(tuned.held_out, tuned.fold, labelled))
         remove_checkpoint(folder)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
         remove_empty(folder)
 
 

@@ -20,12 +20,13 @@ from aiida_cgcnn_elastic.cgcnn.fine_tuning import (
 )
 from aiida_cgcnn_elastic.cgcnn.graphs import build_graphs
 from aiida_cgcnn_elastic.cgcnn.inference import predict_graphs
-from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, PerceptronMember
-from aiida_cgcnn_elastic.cgcnn.network import CGCNN
+from aiida_cgcnn_elastic.cgcnn.model import BoostingMember, ElasticModel, Member, PerceptronMember, ReadoutMember
 from aiida_cgcnn_elastic.cgcnn.perceptron import PerceptronRecipe
 from aiida_cgcnn_elastic.cgcnn.protocol import Protocol
+from aiida_cgcnn_elastic.cgcnn.readout import ReadoutRecipe
 from aiida_cgcnn_elastic.cgcnn.training import Interrupted, train
 from aiida_cgcnn_elastic.crystals.elements import more_element_properties
+from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 
 from .known_crystals import diamond, join, random_crystal, rock_salt, supercell, tungsten
 
@@ -202,7 +203,7 @@ def test_networks_and_perceptrons_of_a_blend_learn_and_trees_do_not(toy_graphs, 
 
     others = ElasticModel([member for member in halves if isinstance(member, kind)], {})
     if kind is BoostingMember:
-        with pytest.raises(ValueError, match='no network or perceptron'):
+        with pytest.raises(ValueError, match='no network, perceptron or readout'):
             fine_tune(others, graphs, moduli(graphs), RECIPE, seed=0)
     else:
         alone = fine_tune(others, graphs, shifted, RECIPE, seed=0, device='cpu')
@@ -235,12 +236,102 @@ def test_a_perceptron_is_held_where_a_modulus_is_not_known_and_judged_by_what_it
     assert np.array_equal(of_both[0][inside], of_both[1][inside])
 
 
-def test_a_model_that_needs_a_potential_is_refused(parent, graphs):
-    sees = [dataclasses.replace(PARENT, responses_withheld=0.1).architecture(2, 3)]
-    network = CGCNN(sees[0], parent.members[0].network.element_features.numpy())
-    member = Member(network, (K, G), parent.members[0].normalizer, potential='made-up')
-    with pytest.raises(ValueError, match='needs the potential made-up'):
-        fine_tune(ElasticModel([member], {}), graphs, moduli(graphs), RECIPE, seed=0)
+def made_up_features(graphs, seed: int) -> PotentialFeatures:
+    """Return what a potential might know: one atom a crystal will do, and every tenth crystal has no response."""
+    rng = np.random.default_rng(seed)
+    responses = rng.normal(1.0, 0.5, (len(graphs), 2)).astype(np.float32)
+    responses[::10] = np.nan
+    values = np.stack([moduli(graphs)[K], rng.normal(size=len(graphs))], axis=1).astype(np.float16)
+    return PotentialFeatures('made-up', values, np.arange(len(graphs) + 1), responses, np.zeros(len(graphs)))
+
+
+def alone(model: ElasticModel, kind: type) -> ElasticModel:
+    """Return the members of a kind, whatever their weight beside others is."""
+    own = [dataclasses.replace(member, weights=None) for member in model.members if isinstance(member, kind)]
+    return ElasticModel(own, {})
+
+
+@pytest.fixture(scope='module')
+def refined(toy_graphs, element_features) -> ElasticModel:
+    """A blend of two networks, perceptrons and readouts, that knows a potential."""
+    protocol = dataclasses.replace(
+        PARENT,
+        folds=2,
+        responses_withheld=0.25,
+        perceptron=PerceptronRecipe(width=8, epochs=20, batch_size=8, learning_rate=1e-2),
+        readout=ReadoutRecipe(width=8, epochs=20, batch_size=8, learning_rate=1e-2),
+    )
+    arguments = (toy_graphs, moduli(toy_graphs), {'train': np.arange(40)}, protocol, element_features)
+    features = made_up_features(toy_graphs, seed=1)
+    table = property_table(more_element_properties())
+    return train_blend(*arguments, table, seed=1, device='cpu', features=features).model
+
+
+def test_all_members_of_a_model_that_knows_a_potential_learn(refined, graphs):
+    features = made_up_features(graphs, seed=2)
+    targets = {name: values + 0.4 for name, values in moduli(graphs).items()}
+    before = tensors(refined)
+    result = fine_tune(refined, graphs, targets, RECIPE, seed=0, device='cpu', features=features)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors(refined).items())
+    for name in (K, G):
+        comparison = result.metrics[name]['fine_tuning']
+        assert comparison['verdict'] == 'helped'
+        assert comparison['mae_after'] < 0.5 * comparison['mae_before']
+    assert [type(member) for member in result.model.members] == [type(member) for member in refined.members]
+    assert result.model.potential == refined.potential == 'made-up'
+    for old, new in zip(refined.members, result.model.members, strict=True):
+        changed = {
+            name for name, weight in old.network.named_parameters() if not torch.equal(weight, new.tensors()[name])
+        }
+        assert changed == {name for name, _ in old.network.named_parameters()}
+        assert new.normalizer == old.normalizer
+        own = (old.network, new.network)
+        assert torch.equal(*(network.response.mean for network in own))
+        if not isinstance(old, Member):
+            assert torch.equal(*(network.mean for network in own))
+            assert torch.equal(*(network.scale for network in own))
+            assert new.weights == old.weights
+
+    # A modulus that is not known is held, of every kind of member.
+    half = {K: targets[K], G: np.full(len(graphs), np.nan)}
+    held = fine_tune(refined, graphs, half, RECIPE, seed=0, device='cpu', features=features)
+    for kind in (Member, PerceptronMember, ReadoutMember):
+        of_kind = [alone(model, kind) for model in (refined, held.model)]
+        one, two = (predict_graphs([model], graphs, features=features) for model in of_kind)
+        moved = {name: np.abs(two[name] - one[name]).mean() for name in (K, G)}
+        assert moved[K] > 2 * moved[G]
+
+
+def test_a_model_that_knows_a_potential_is_judged_by_what_it_did_not_see(refined, graphs):
+    features = made_up_features(graphs, seed=2)
+    targets = moduli(graphs)
+    first = fine_tune(refined, graphs, targets, RECIPE, seed=0, device='cpu', features=features)
+    inside = first.fold == 0
+    changed = {name: np.where(inside, values + 5.0, values) for name, values in targets.items()}
+    second = fine_tune(refined, graphs, changed, RECIPE, seed=0, device='cpu', features=features)
+    for name in targets:
+        after = [result.held_out[name]['fine_tuned'] for result in (first, second)]
+        np.testing.assert_array_equal(after[0][inside], after[1][inside])
+        assert not np.array_equal(after[0][~inside], after[1][~inside])
+
+
+def test_readouts_alone_can_be_tuned(refined, graphs):
+    shifted = {name: values + 0.4 for name, values in moduli(graphs).items()}
+    features = made_up_features(graphs, seed=2)
+    result = fine_tune(alone(refined, ReadoutMember), graphs, shifted, RECIPE, seed=0, device='cpu', features=features)
+    assert {result.metrics[name]['fine_tuning']['verdict'] for name in (K, G)} == {'helped'}
+
+
+def test_features_of_the_potential_that_the_parent_knows_are_needed(parent, refined, graphs):
+    features = made_up_features(graphs, seed=2)
+    other = dataclasses.replace(features, potential='another')
+    for model, given, message in (
+        (refined, None, 'needs the features of the potential made-up, but got those of None'),
+        (refined, other, 'made-up, but got those of another'),
+        (parent, features, 'the potential None, but got those of made-up'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fine_tune(model, graphs, moduli(graphs), RECIPE, seed=0, features=given)
 
 
 def test_stopped_and_continued_is_the_same(parent, graphs, tmp_path):
