@@ -5,7 +5,8 @@ Usage: python benchmarks/fine_tuning.py KVRH.json.gz GVRH.json.gz [--element N .
 
 For each element (or several: B,C) a parent is trained without any crystal that has it, fine-tuned on some of these
 crystals, and tested on all others of them. Beside it stands the verdict of the cross-validation over the few crystals,
-which knows no other. The parent is a network like `fast`, or a small blend like `accurate` (three networks and three
+which knows no other, and how many the 90 % intervals of
+parent and child hold. The parent is a network like `fast`, or a small blend like `accurate` (three networks and three
 perceptrons, not taught by a potential), trained for few epochs. Or it is a MODEL that was trained without any crystal
 of the one family that is named then, such as `benchmarks/coverage.py --split elements:B,C --output FOLDER` leaves; if
 it is like `refined`, the potentials' features of all crystals, an hour of work on two cores, are kept in a folder.
@@ -32,6 +33,7 @@ from aiida_cgcnn_elastic.cgcnn.training import Protocol, train
 from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
 from aiida_cgcnn_elastic.crystals.elements import element_features, more_element_properties
 from aiida_cgcnn_elastic.crystals.sources import open_source, read
+from aiida_cgcnn_elastic.screening.evaluation import interval_metrics
 
 SMALL_BLEND = {'folds': 3, 'perceptron': PerceptronRecipe(epochs=20), 'responses_taught': None}
 
@@ -96,10 +98,13 @@ def main() -> None:
                 errors_before[name].append(truth['mae_before'])
                 errors_after[name].append(truth['mae_after'])
                 verdicts[judged['verdict'], truth['verdict']] += 1
+                bars = [interval_metrics(values[others], *ends(predicted, name)) for predicted in (before, after)]
                 print(
                     f'{symbol:2} {name} {len(others)} others: {truth["mae_before"]:.4f} -> {truth["mae_after"]:.4f} '
                     f'{truth["verdict"]}; cross-validation: {judged["mae_before"]:.4f} -> {judged["mae_after"]:.4f} '
-                    f'({judged["low"]:+.4f} to {judged["high"]:+.4f}) {judged["verdict"]}',
+                    f'({judged["low"]:+.4f} to {judged["high"]:+.4f}) {judged["verdict"]}; intervals cover '
+                    f'{bars[0]["coverage"]:.3f} -> {bars[1]["coverage"]:.3f}, '
+                    f'width {bars[0]["mean_width"]:.3f} -> {bars[1]["mean_width"]:.3f}',
                     flush=True,
                 )
     for name in targets:
@@ -107,6 +112,12 @@ def main() -> None:
         print(f'{name}: {one.mean():.4f} -> {two.mean():.4f}; mean error after over before {(two / one).mean():.3f}')
     for (judged, truth), count in verdicts.most_common():
         print(f'judged {judged!r}, in truth {truth!r}: {count}')
+
+
+def ends(predicted: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Return the ends of intervals, NaN where the model has none."""
+    nothing = np.full_like(predicted[name], np.nan)
+    return [predicted.get(f'{name}_{end}', nothing) for end in ('low', 'high')]
 
 
 def trained(

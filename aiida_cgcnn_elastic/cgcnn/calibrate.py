@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,18 +13,20 @@ from aiida_cgcnn_elastic.uncertainty import (
     LEAST_CRYSTALS,
     ErrorModel,
     Novelty,
+    Z,
     anonymous_formulas,
     elements_in,
     rank_correlation,
 )
-from aiida_cgcnn_elastic.uncertainty.novelty import N_QUANTILES, Space, nearest_distances, rank_of
+from aiida_cgcnn_elastic.uncertainty.errors import conformal_quantile
+from aiida_cgcnn_elastic.uncertainty.novelty import N_QUANTILES, Space, nearest_distances, rank_of, rounded
 
 from .calibration import Calibration, disagreement
 from .graphs import CrystalGraphs
 from .inference import pooled_features, predict_graphs
 from .model import ElasticModel, Member, is_blend
 
-__all__ = ['calibrate_blend', 'calibrate_networks', 'why_not']
+__all__ = ['calibrate_blend', 'calibrate_networks', 'calibrate_tuned', 'why_not', 'with_crystals']
 
 Values = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -141,6 +144,67 @@ def calibrate_networks(
         errors[name] = ErrorModel.fit((true - predicted)[known], predicted[known], novelty[known])
         standardised[name] = (true - predicted) / errors[name].std(predicted, novelty)
     return Calibration(errors, _correlation(standardised), kept, 0, 0, 'validation')
+
+
+def with_crystals(
+    model: ElasticModel,
+    calibration: Calibration,
+    graphs: CrystalGraphs,
+    *,
+    features: PotentialFeatures | None = None,
+    device: str = 'auto',
+    threads: int = 1,
+) -> Calibration:
+    """Return what a parent knows of its errors for a model that learned from ``n`` crystals more: they are not novel.
+
+    Parameters
+    ----------
+    model : ElasticModel
+        Members in the order of the parent's.
+    calibration : Calibration
+        The parent's.
+    graphs : CrystalGraphs
+        Of the crystals.
+    features : PotentialFeatures, optional
+        Of the crystals, for a model whose networks see responses.
+    """
+    known, network = calibration.novelty, model.members[calibration.network]
+    needed = None if network.potential is None else features
+    latents = pooled_features(network, graphs, features=needed, device=device, threads=threads)
+    formulas = anonymous_formulas(graphs.atomic_numbers, graphs.multiplicities, graphs.atom_offsets)
+    novelty = dataclasses.replace(
+        known,
+        points=np.concatenate([known.points, rounded(known.space.place(latents))]),
+        elements=known.elements | elements_in(graphs.atomic_numbers),
+        prototypes=known.prototypes | frozenset(formulas),
+    )
+    return dataclasses.replace(calibration, novelty=novelty, held_out='cross_validation')
+
+
+def calibrate_tuned(
+    calibration: Calibration, targets: Mapping[str, Values], predicted: Mapping[str, Values], std: Mapping[str, Values]
+) -> Calibration:
+    """Return the calibration of a fine-tuned model: standard deviations times what makes intervals hold 90 %.
+
+    The shape of the errors, how they grow with modulus and novelty, is the parent's: tens of crystals do not tell it.
+    Their conformal quantile tells the size.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Of `with_crystals`.
+    targets : mapping of (m,) float
+        Log10(GPa), NaN where unknown.
+    predicted, std : mapping of (m,) float
+        By models that did not learn from the crystal, and what they say of their errors.
+    """
+    factors = {}
+    for name in calibration.errors:
+        known = np.isfinite(targets[name]) if name in targets else np.zeros(0, dtype=bool)
+        if known.any():
+            scores = np.abs(targets[name] - predicted[name])[known] / std[name][known]
+            factors[name] = conformal_quantile(scores) / Z
+    return dataclasses.replace(calibration, factors=factors)
 
 
 def _held_out_novelty(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,10 @@ class Calibration:
     n_teams : int
         Of a blend, whose errors were measured one team at a time (see `Teams`); 0 for networks alone.
     held_out : str
-        ``'out_of_fold'`` or ``'validation'``: on which crystals.
+        ``'out_of_fold'``, ``'validation'`` or, of a fine-tuning, ``'cross_validation'``: on which crystals.
+    factors : dict of str to float
+        By target, of all standard deviations; 1 where there is none. Of a fine-tuning: how much larger errors are than
+        what the parent knows of its own says.
     """
 
     errors: dict[str, ErrorModel]
@@ -100,6 +103,7 @@ class Calibration:
     network: int
     n_teams: int
     held_out: str
+    factors: dict[str, float] = field(default_factory=dict)
 
     def unseen(self, graphs: CrystalGraphs, symbols: Sequence[str]) -> Unseen:
         """Return what is new in the composition of crystals; ``symbols`` are those of the elements by number."""
@@ -145,6 +149,7 @@ class Calibration:
                 std = np.sqrt(variance)
             else:
                 std = model.std(predicted[target], novelty)
+            std = std * self.factors.get(target, 1.0)
             columns[f'{target}_std'] = std
             columns[f'{target}_low'] = predicted[target] - Z * std
             columns[f'{target}_high'] = predicted[target] + Z * std
@@ -165,6 +170,7 @@ class Calibration:
             'correlation': self.correlation,
             'network': self.network,
             'n_teams': self.n_teams,
+            **({'factors': self.factors} if self.factors else {}),
             'prototypes': sorted(self.novelty.prototypes),
         }
 
@@ -205,4 +211,5 @@ class Calibration:
             # Cards were written with pairs when there were no larger teams.
             n_teams=entry['n_teams'] if 'n_teams' in entry else entry['n_pairs'],
             held_out=entry['held_out'],
+            factors={target: float(factor) for target, factor in entry.get('factors', {}).items()},
         )

@@ -26,6 +26,8 @@ from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
 from aiida_cgcnn_elastic.settings import Settings
 
+from .calibrate import calibrate_tuned, why_not, with_crystals
+from .calibration import Calibration
 from .graphs import CrystalGraphs
 from .inference import Statistics, choose_device, member_statistics, predict_graphs
 from .metrics import all_metrics
@@ -248,14 +250,24 @@ def fine_tune(
     model = models.pop()
     predict = partial(predict_graphs, device=device, threads=threads)
     before, predictions = (predict([each], graphs, features=features) for each in (parent, model))
+    why_none = _why_not_calibrated(parent, columns)
+    calibrated = partial(_calibrated, parent, graphs, features, device, threads)
     held_out = {name: {kind: np.full(len(graphs), np.nan) for kind in ('parent', 'fine_tuned')} for name in columns}
+    stds = {name: np.full(len(graphs), np.nan) for name in columns}
     for index, tuned_model in enumerate(models):
         outside = np.flatnonzero(fold == index)
+        if why_none is None:
+            tuned_model.calibration = calibrated(tuned_model, parts[index][1])
         own = None if features is None else features.select(outside)
         after = predict([tuned_model], graphs.select(outside), features=own)
         for name in columns:
             held_out[name]['parent'][outside] = before[name][outside]
             held_out[name]['fine_tuned'][outside] = after[name]
+            if why_none is None:
+                stds[name][outside] = after[f'{name}_std']
+    if why_none is None:
+        after_all = {name: kinds['fine_tuned'] for name, kinds in held_out.items()}
+        model.calibration = calibrate_tuned(calibrated(model, rows), columns, after_all, stds)
     metrics = {
         name: _metrics(values, predictions[name], held_out[name], groups, seed) for name, values in columns.items()
     }
@@ -271,6 +283,7 @@ def fine_tune(
                 'seed': seed,
                 'n_crystals': {'train': len(rows)},
                 'metrics': metrics,
+                'calibration': why_none or "the parent's, on the held-out crystals of the cross-validation",
                 'device': choose_device(device).type,
                 'threads': threads,
                 'versions': versions(),
@@ -430,6 +443,29 @@ def _check(
                 f'{n_known} crystals with {name} are too few to be judged by {recipe.folds} folds; at least '
                 f'{2 * recipe.folds} are needed'
             )
+
+
+def _why_not_calibrated(parent: ElasticModel, columns: Columns) -> str | None:
+    """Return why the tuned model can have no error bars, None where it can."""
+    if parent.calibration is None:
+        return 'none: the parent has none'
+    n_known = {name: int(np.isfinite(values).sum()) for name, values in columns.items()}
+    return why_not({name: n for name, n in n_known.items() if name in parent.calibration.errors}, 'held-out')
+
+
+def _calibrated(
+    parent: ElasticModel,
+    graphs: CrystalGraphs,
+    features: PotentialFeatures | None,
+    device: str,
+    threads: int,
+    model: ElasticModel,
+    rows: npt.NDArray[np.int64],
+) -> Calibration:
+    """Return what the parent knows of its errors, for a model that learned from some of the crystals."""
+    assert parent.calibration is not None
+    own = None if features is None else features.select(rows)
+    return with_crystals(model, parent.calibration, graphs.select(rows), features=own, device=device, threads=threads)
 
 
 def _folds(groups: npt.NDArray[np.int64], n_folds: int, seed: int) -> npt.NDArray[np.int64]:
