@@ -177,6 +177,7 @@ def with_crystals(
         points=np.concatenate([known.points, rounded(known.space.place(latents))]),
         elements=known.elements | elements_in(graphs.atomic_numbers),
         prototypes=known.prototypes | frozenset(formulas),
+        reach=max(known.reach, _reach(graphs)),
     )
     return dataclasses.replace(calibration, novelty=novelty, held_out='cross_validation')
 
@@ -218,12 +219,18 @@ def _held_out_novelty(
     held_out = graphs.select(outside)
     crystal = np.repeat(np.arange(len(outside)), np.diff(held_out.atom_offsets))
     novelty[crystal[~seen[held_out.atomic_numbers]]] = 1.0
+    novelty[held_out.reaches > _reach(graphs.select(inside))] = 1.0
     return novelty, distances
 
 
 def _novelty(space: Space, latents: npt.NDArray[np.float32], distances: Values, graphs: CrystalGraphs) -> Novelty:
     formulas = anonymous_formulas(graphs.atomic_numbers, graphs.multiplicities, graphs.atom_offsets)
-    return Novelty.of(space, latents, distances, elements_in(graphs.atomic_numbers), formulas)
+    return Novelty.of(space, latents, distances, elements_in(graphs.atomic_numbers), formulas, _reach(graphs))
+
+
+def _reach(graphs: CrystalGraphs) -> float:
+    """Return how far the farthest neighbor of an atom is, a little more for what rounding makes of equal crystals."""
+    return round(float(graphs.reaches.max(initial=0.0)) + 0.005, 2)
 
 
 def _correlation(standardised: Mapping[str, Values]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,10 +60,21 @@ def disagreement(values: Values) -> Values:
 
 @dataclass(frozen=True)
 class Unseen:
-    """What is new in the composition of some crystals: symbols of elements by crystal, and all anonymous formulas."""
+    """What may be new of some crystals, beside where a network places them.
+
+    Attributes
+    ----------
+    elements : dict of int to tuple of str
+        Symbols of unseen elements by crystal.
+    formulas : list of str
+        The anonymous formula of each.
+    reaches : (m,) float64
+        How far the farthest neighbor of an atom is, Angstrom.
+    """
 
     elements: dict[int, tuple[str, ...]]
     formulas: list[str]
+    reaches: Values
 
     @classmethod
     def join(cls, parts: Sequence[Unseen]) -> Unseen:
@@ -72,7 +84,7 @@ class Unseen:
         for part in parts:
             elements |= {crystal + len(formulas): symbols for crystal, symbols in part.elements.items()}
             formulas += part.formulas
-        return cls(elements, formulas)
+        return cls(elements, formulas, np.concatenate([np.empty(0), *(part.reaches for part in parts)]))
 
 
 @dataclass(frozen=True)
@@ -106,10 +118,11 @@ class Calibration:
     factors: dict[str, float] = field(default_factory=dict)
 
     def unseen(self, graphs: CrystalGraphs, symbols: Sequence[str]) -> Unseen:
-        """Return what is new in the composition of crystals; ``symbols`` are those of the elements by number."""
+        """Return what may be new of crystals; ``symbols`` are those of the elements by number."""
         return Unseen(
             crystals_with_unseen_elements(graphs.atomic_numbers, graphs.atom_offsets, self.novelty.elements, symbols),
             anonymous_formulas(graphs.atomic_numbers, graphs.multiplicities, graphs.atom_offsets),
+            graphs.reaches,
         )
 
     def columns(
@@ -137,9 +150,10 @@ class Calibration:
             ``<target>_std``, ``<target>_low``, ``<target>_high`` (log10(GPa)), ``novelty``, ``novelty_reason`` (text,
             empty where nothing is new) and, for both targets, ``log10_k_g_correlation``.
         """
-        is_unseen = np.zeros(len(points), dtype=bool)
-        is_unseen[list(unseen.elements)] = True
-        novelty = self.novelty.values(points, is_unseen)
+        is_sparse = unseen.reaches > self.novelty.reach
+        is_strange = is_sparse.copy()
+        is_strange[list(unseen.elements)] = True
+        novelty = self.novelty.values(points, is_strange)
         columns: dict[str, NDArray[Any]] = {}
         for target, model in self.errors.items():
             if self.n_teams:
@@ -155,7 +169,7 @@ class Calibration:
             columns[f'{target}_high'] = predicted[target] + Z * std
         if self.correlation is not None:
             columns['log10_k_g_correlation'] = np.full(len(points), self.correlation)
-        reasons = self.novelty.reasons(novelty, unseen.elements, unseen.formulas)
+        reasons = self.novelty.reasons(novelty, unseen.elements, unseen.formulas, is_sparse)
         return columns | {
             'novelty': novelty,
             'novelty_reason': np.array([reason or '' for reason in reasons], dtype=str),
@@ -172,6 +186,7 @@ class Calibration:
             'n_teams': self.n_teams,
             **({'factors': self.factors} if self.factors else {}),
             'prototypes': sorted(self.novelty.prototypes),
+            **({'reach': self.novelty.reach} if math.isfinite(self.novelty.reach) else {}),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -202,6 +217,8 @@ class Calibration:
             arrays['quantiles'],
             arrays['elements'].astype(bool),
             frozenset(entry['prototypes']),
+            # Cards of calibrations that knew none have none.
+            float(entry.get('reach', math.inf)),
         )
         return cls(
             errors={target: ErrorModel.from_dict(values) for target, values in entry['errors'].items()},

@@ -112,6 +112,15 @@ class CrystalGraphs:
         return np.diff(self.edge_offsets)
 
     @property
+    def reaches(self) -> np.ndarray:
+        """Return how far the farthest neighbor of an atom is in every crystal, shape (m,) float64, Angstrom."""
+        farthest = np.zeros(len(self))
+        some = np.flatnonzero(self.n_edges)
+        if len(some):
+            farthest[some] = np.maximum.reduceat(self.distances, self.edge_offsets[some])
+        return farthest
+
+    @property
     def has_orientations(self) -> bool:
         """Say whether the nodes know how their neighbors are arranged."""
         return self.orientations.shape[1] > 0

@@ -7,6 +7,7 @@ among those of crystals that the network did not see in training does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -81,6 +82,9 @@ class Novelty:
         Whether the element of that atomic number occurs in training.
     prototypes : frozenset of str
         Anonymous formulas in training.
+    reach : float
+        How far the farthest neighbor of an atom is in the graphs of training, Angstrom. Networks have never seen
+        farther, and place a crystal that is nearly a vacuum among the ordinary ones.
     """
 
     space: Space
@@ -88,6 +92,7 @@ class Novelty:
     quantiles: NDArray[np.float32]
     elements: NDArray[np.bool_]
     prototypes: frozenset[str]
+    reach: float = math.inf
     _tree: cKDTree = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,23 +108,35 @@ class Novelty:
         distances: NDArray[np.float64],
         elements: NDArray[np.bool_],
         formulas: Sequence[str],
+        reach: float = math.inf,
     ) -> Novelty:
         """Return the novelty against training crystals, from their features and held-out crystals' distances."""
         points = rounded(space.place(latents))
         quantiles = np.quantile(distances, np.linspace(0, 1, N_QUANTILES)).astype(np.float32)
-        return cls(space, points, quantiles, elements, frozenset(formulas))
+        return cls(space, points, quantiles, elements, frozenset(formulas), reach)
 
     def distances(self, points: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the distance of (m, d) points to the nearest training crystal, shape (m,)."""
         # Rounded as the training crystals are, so that one of them finds itself.
         return self._tree.query(rounded(points).astype(np.float64))[0]
 
-    def values(self, points: NDArray[np.float32], has_unseen_element: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return from 0, as near as a training crystal, to 1, farther than any unseen crystal or of unseen elements."""
-        return np.where(has_unseen_element, 1.0, rank_of(self.distances(points), self.quantiles))
+    def values(self, points: NDArray[np.float32], is_strange: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return from 0, as near as a training crystal, to 1, farther than any unseen crystal, or strange.
+
+        Parameters
+        ----------
+        points : (m, d) float32
+        is_strange : (m,) bool
+            Of an element that no training crystal has, or with neighbors beyond ``reach``.
+        """
+        return np.where(is_strange, 1.0, rank_of(self.distances(points), self.quantiles))
 
     def reasons(
-        self, novelty: NDArray[np.float64], unseen: Mapping[int, Sequence[str]], formulas: Sequence[str]
+        self,
+        novelty: NDArray[np.float64],
+        unseen: Mapping[int, Sequence[str]],
+        formulas: Sequence[str],
+        is_sparse: NDArray[np.bool_],
     ) -> list[str | None]:
         """Return what is new of each crystal, None where nothing is.
 
@@ -130,13 +147,17 @@ class Novelty:
             Symbols of unseen elements by crystal.
         formulas : sequence of str
             The anonymous formula of each.
+        is_sparse : (m,) bool
+            Whether it has neighbors beyond ``reach``.
         """
         reasons: list[str | None] = []
-        for row, (value, formula) in enumerate(zip(novelty, formulas, strict=True)):
+        for row, (value, formula, sparse) in enumerate(zip(novelty, formulas, is_sparse.tolist(), strict=True)):
             parts = [f'elements {" ".join(unseen[row])}'] if row in unseen else []
             if formula not in self.prototypes:
                 parts.append(f'prototype {formula}')
-            if value > FAR and row not in unseen:
+            if sparse:
+                parts.append('sparse')
+            if value > FAR and row not in unseen and not sparse:
                 parts.append('far')
             reasons.append('; '.join(parts) or None)
         return reasons

@@ -126,6 +126,12 @@ def test_distances_almost_equal_are_one_shell():
     assert graphs.weights[~first] == pytest.approx([4 / 3] * 3)
 
 
+def test_a_crystal_reaches_as_far_as_its_farthest_shell():
+    """Diamond's 12 neighbors are 4 at sqrt(3)/4 a and 8 of the 12 at a/sqrt(2); tungsten's (bcc) end at a."""
+    graphs = build_graphs(*join([diamond(), tungsten(), diamond(conventional=True)]))
+    assert graphs.reaches == pytest.approx([3.567 / np.sqrt(2), 3.165, 3.567 / np.sqrt(2)], abs=1e-3)
+
+
 def test_lone_atoms_have_their_true_neighbors():
     """No cutoff and no made-up neighbors: the images of an atom in a box of 20 A are its neighbors."""
     graphs = build_graphs(*crystal(20 * np.eye(3), [18], [[0, 0, 0]]))

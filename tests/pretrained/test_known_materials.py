@@ -57,3 +57,17 @@ def test_graphite_is_hard_by_the_averages_of_its_measured_tensor():
     k, g = (k_voigt + k_reuss) / 2, (g_voigt + g_reuss) / 2
     assert (k, g) == (pytest.approx(159, abs=1), pytest.approx(126, abs=1))
     assert chen(k, g) > DEFAULT.min_hardness
+
+
+@pytest.mark.parametrize('name', ['fast', 'accurate'])
+def test_what_is_nearly_a_vacuum_is_novel(name, controls):
+    """Its atoms have neighbors farther than in any training crystal, where all that a network sees is nothing."""
+    arrays = controls.arrays()
+    model = ElasticModel.load(pretrained.path(name))
+    before = predict([model], *arrays)
+    assert not any('sparse' in reason for reason in before['novelty_reason'])
+    for scale in (20, 50):
+        blown = arrays._replace(lattices=arrays.lattices * scale ** (1 / 3))
+        after = predict([model], *blown)
+        assert (after['novelty'] == 1).all()
+        assert all('sparse' in reason for reason in after['novelty_reason'])

@@ -56,9 +56,10 @@ def test_unseen_elements_are_most_novel_wherever_they_lie(novelty, latents):
 
 
 def test_reasons_say_what_is_new(novelty):
-    values = np.array([0.2, 1.0, 0.2, 0.99])
-    reasons = novelty.reasons(values, {1: ('Po', 'Ra')}, ['AB', 'AB3', 'AB3', 'AB2'])
-    assert reasons == [None, 'elements Po Ra; prototype AB3', 'prototype AB3', 'far']
+    values = np.array([0.2, 1.0, 0.2, 0.99, 1.0])
+    formulas = ['AB', 'AB3', 'AB3', 'AB2', 'AB']
+    reasons = novelty.reasons(values, {1: ('Po', 'Ra')}, formulas, np.arange(5) == 4)
+    assert reasons == [None, 'elements Po Ra; prototype AB3', 'prototype AB3', 'far', 'sparse']
 
 
 def test_elements_of_the_right_crystals():
