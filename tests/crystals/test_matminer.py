@@ -293,6 +293,105 @@ def test_rows_that_are_not_of_matbench_have_no_fold(tmp_path):
     assert 'no folds' in result.origin.messages[0]
 
 
+@pytest.mark.parametrize('label', ['hidden', '?', float('inf'), -float('inf'), True, [1.0], {'G': 1.0}, '1_0', 'inf'])
+def test_a_label_that_is_no_number_is_unknown_and_the_others_are_kept(tmp_path, label):
+    result = read(open_source([shear(tmp_path, {0: 1.0, 1: label, 2: 2}, 'd.json')]))
+    assert result.table.material_ids == ['d-0', 'd-1', 'd-2']
+    assert result.table.arrow.column('log10_g_vrh').to_pylist() == [1.0, None, 2.0]
+    (message,) = result.origin.messages
+    assert "d.json: in 1 of 3 rows the column 'log10(G_VRH)' holds no finite number" in message
+    assert f'such as {label!r} in row 1' in message
+
+
+@pytest.mark.parametrize('label', [None, float('nan'), '', ' ', 'NaN', 'nan', 'null', 'None', 'N/A'])
+def test_a_label_that_says_it_is_unknown_needs_no_message(tmp_path, label):
+    result = read(open_source([shear(tmp_path, {0: 1.0, 1: label}, 'd.json')]))
+    assert result.table.arrow.column('log10_g_vrh').to_pylist() == [1.0, None]
+    assert result.origin.messages == []
+
+
+def test_crystals_whose_labels_are_all_hidden_are_read(tmp_path):
+    result = read(open_source([shear(tmp_path, {5: 'hidden', 7: 'hidden'}), bulk(tmp_path, {5: 2.0, 7: 'hidden'})]))
+    assert result.table.arrow.column('log10_g_vrh').to_pylist() == [None, None]
+    assert result.table.arrow.column('log10_k_vrh').to_pylist() == [2.0, None]
+    assert [message.partition(' rows')[0] for message in result.origin.messages] == [
+        'matbench_log_gvrh.json.gz: in 2 of 2',
+        'matbench_log_kvrh.json.gz: in 1 of 2',
+    ]
+
+
+def test_numbers_written_as_text_count_as_numbers(tmp_path):
+    source = open_source([shear(tmp_path, {0: '1.97', 1: 1.5, 2: ' 2e0 '}, 'd.json')])
+    assert read(source).table.arrow.column('log10_g_vrh').to_pylist() == [1.97, 1.5, 2.0]
+    (message,) = source.notes()
+    assert "in 2 of 3 rows the column 'log10(G_VRH)' holds a number as text, such as '1.97' in row 0" in message
+
+
+def test_properties_that_are_numbers_by_agreement_are_read_as_labels_are(tmp_path):
+    columns = ['structure', 'space_group_number', 'band_gap', 'bulk', 'elasticity_fault', 'large']
+    values = [['225', 'wide', 24.9, 1, 2**64], [225.5, '1.5', 'hidden', 2, 1], [40_000, None, 30.0, None, None]]
+    path = dataset(tmp_path / 'd.json', [0, 1, 2], columns, [[SALT, *row] for row in values])
+    result = read(open_source([path], 'matminer', columns={'k_vrh': 'bulk'}))
+    found = {name: result.table.arrow.column(name).to_pylist() for name in result.table.property_names}
+    assert found['space_group_number'] == [225, None, None]
+    assert found['band_gap'] == [None, 1.5, None]
+    assert found['log10_k_vrh'] == [pytest.approx(np.log10(24.9)), None, pytest.approx(np.log10(30.0))]
+    # What is called as a column of this package, but is none, must not be taken for it, nor end the reading.
+    assert found['elasticity_fault_in_dataset'] == [1, 2, None]
+    assert found['large'] == [2.0**64, 1.0, None]
+    assert "in 2 of 3 rows the column 'space_group_number' holds no whole number" in result.origin.messages[0]
+    assert any("in 1 of 3 rows the column 'bulk' holds no finite number" in item for item in result.origin.messages)
+
+
+def test_a_column_that_is_left_out_says_what_it_holds(tmp_path):
+    rows = [[SALT, 'a', [1]], [SALT, 1, [2]], [SALT, 2.5, None]]
+    path = dataset(tmp_path / 'd.json', [0, 1, 2], ['structure', 'mixed', 'tensor'], rows)
+    mixed, tensor = read(open_source([path])).origin.messages
+    assert "'mixed' holds values of several kinds (numbers in 2 rows, strings in 1 rows) and was left out" in mixed
+    assert "'tensor' holds lists, not numbers, strings or booleans, and was left out" in tensor
+
+
+@pytest.mark.parametrize(
+    ('index', 'ids', 'n_renamed'),
+    [
+        ([0, 0, 0], ['d-0', 'd-1', 'd-2'], 3),
+        ([2, 0, 0], ['d-0', 'd-1', 'd-2'], 3),
+        ([1, '1', 'a'], ['d-0', 'd-1', 'd-2'], 3),
+        (['NaCl', 'mp-1', 'NaCl'], ['d-0', 'mp-1', 'd-2'], 2),
+        ([None, 'mp-1', None], ['d-0', 'mp-1', 'd-2'], 2),
+    ],
+)
+def test_an_index_that_is_no_key_loses_no_crystal(tmp_path, index, ids, n_renamed):
+    rows = [[scaled(factor), value] for factor, value in ((1.0, 1.0), (1.1, 1.1), (1.2, 1.2))]
+    source = open_source([dataset(tmp_path / 'd.json', index, ['structure', 'log10(G_VRH)'], rows)])
+    result = read(source)
+    assert (result.table.material_ids, result.rejections) == (ids, [])
+    assert result.table.arrow.column('log10_g_vrh').to_pylist() == [1.0, 1.1, 1.2]
+    (message,) = source.notes()
+    assert f'the ids of {n_renamed} rows follow the number of the row (from 0), as d-0' in message
+
+
+def test_ids_of_a_column_stay_where_the_index_is_no_key(tmp_path):
+    rows = [['mp-1', SALT], ['mp-2', SALT], [None, SALT]]
+    result = read(open_source([dataset(tmp_path / 'd.json', [0, 0, 0], ['material_id', 'structure'], rows)]))
+    assert result.table.material_ids == ['mp-1', 'mp-2', 'd-2']
+    assert 'the ids of 1 rows follow' in result.origin.messages[-1]
+
+
+def test_an_index_that_is_no_key_makes_no_folds(tmp_path):
+    path = dataset(tmp_path / 'matbench_log_gvrh.json', [0, 1, 0], ['structure'], [[SALT]] * 3)
+    result = read(open_source([path]))
+    assert len(result.table) == 3
+    assert 'matbench_fold' not in result.table.column_names
+    assert 'no folds' in result.origin.messages[-1]
+    # As many rows as Matbench has, but put together of parts, as an index that was made a column tells.
+    rows = [{'index': place, 'structure': SALT if place < 2 else None} for place in range(10_987)]
+    for second, has_folds in ((0, False), (1, True)):
+        rows[1]['index'] = second
+        path.write_text(json.dumps(rows))
+        assert ('matbench_fold' in read(open_source([path])).table.column_names) == has_folds
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -329,6 +428,9 @@ def test_a_torn_archive_is_an_error(tmp_path):
 def test_files_that_cannot_be_joined_say_why(tmp_path):
     with pytest.raises(SourceError, match='both hold log10_g_vrh'):
         read(open_source([shear(tmp_path, {0: 1.0}), shear(tmp_path, {0: 1.0}, 'again.json')]))
+    repeated = dataset(tmp_path / 'k.json', [0, 0], ['structure', 'log10(K_VRH)'], [[SALT, 2.0]] * 2)
+    with pytest.raises(SourceError, match=r'k\.json has an index that occurs twice; it cannot be joined'):
+        read(open_source([shear(tmp_path, {0: 1.0}), repeated]))
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SourceError, match='holds no dataset file'):
         open_source([tmp_path / 'empty'], 'matminer')

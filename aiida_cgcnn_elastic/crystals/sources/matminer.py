@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from aiida_cgcnn_elastic.crystals.composition import ATOMIC_NUMBERS
 from aiida_cgcnn_elastic.crystals.crystal import Crystal, Reason, Rejection
@@ -23,6 +24,13 @@ from aiida_cgcnn_elastic.crystals.sources.base import (
     SourceError,
     describe_file,
     usable_batch,
+)
+from aiida_cgcnn_elastic.crystals.sources.matminer_columns import (
+    common_type,
+    describe_kinds,
+    describe_numbers,
+    number_type,
+    read_numbers,
 )
 from aiida_cgcnn_elastic.crystals.sources.matminer_datasets import check_names, find_file, get_file, reference_of
 from aiida_cgcnn_elastic.crystals.sources.matminer_layouts import (
@@ -38,7 +46,7 @@ from aiida_cgcnn_elastic.crystals.sources.moduli import (
     find_fault,
     log10_moduli,
 )
-from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA
+from aiida_cgcnn_elastic.crystals.table import GEOMETRY_SCHEMA, PROPERTY_TYPES
 
 TARGET_COLUMNS = {'log10(G_VRH)': 'log10_g_vrh', 'log10(K_VRH)': 'log10_k_vrh'}
 """matminer's columns whose meaning and unit (log10 of GPa) are agreed; all others keep their names."""
@@ -103,9 +111,13 @@ class MatminerSource(Source):
 
     A crystal's id is in a column of ids (see `ID_COLUMNS`), or else the row's own index where that is text, as
     Matbench's ``mb-log-gvrh-00001``; where it is a number, ``<dataset>-<index>``, with the stem of the (first) file.
+    Where a number occurs twice, the ids are ``<dataset>-<row>`` with the rows counted from 0; of texts, only those that
+    occur twice are replaced so.
 
     ``log10(G_VRH)`` becomes ``log10_g_vrh`` and ``log10(K_VRH)`` ``log10_k_vrh``; other columns of numbers, strings or
-    booleans are kept under their names, in the dataset's units. Rows of Matbench's elastic datasets get
+    booleans are kept under their names, in the dataset's units. In a target, or another property that is a number by
+    agreement (see :data:`~aiida_cgcnn_elastic.crystals.table.PROPERTY_TYPES`), a number may be written as text, and
+    whatever is no finite number is null; messages say how many there were. Rows of Matbench's elastic datasets get
     ``matbench_fold``, the fold (0 to 4) that tests them. Of ``elastic_tensor_2015`` the ids are its own (``mp-...``),
     and the moduli are checked as those of the Materials Project are.
 
@@ -250,11 +262,12 @@ class MatminerSource(Source):
         return Crystal(found.material_id, found.lattice, found.atomic_numbers, found.frac_coords, properties)
 
     def notes(self) -> list[str]:
-        """Say how many moduli are unsound."""
+        """Say what was made of the files, which values were no numbers, and how many moduli are unsound."""
         if not self._faults:
-            return []
+            return list(self._messages)
         done = 'their crystals are rejected' if self._elasticity == 'only' else 'the crystals are kept without'
-        return [f'moduli of {self._faults.total()} crystals are unsound, {done}: {describe_faults(self._faults)}']
+        unsound = f'moduli of {self._faults.total()} crystals are unsound, {done}: {describe_faults(self._faults)}'
+        return [*self._messages, unsound]
 
     def origin(self) -> Origin:
         """Return the checksums of the files, and version, licence and citation where the datasets are known."""
@@ -278,7 +291,7 @@ class MatminerSource(Source):
             citation='; '.join([str(self.citation), *dict.fromkeys(map(reference_of, self._names))]),
             files=[describe_file(path) for path in files],
             options={name: value for name, value in options.items() if value is not None},
-            messages=[*self._messages, *self.notes()],
+            messages=self.notes(),
         )
 
 
@@ -391,7 +404,7 @@ def _load(path: Path, columns: Mapping[str, str] | None) -> _Dataset:
             _add_column(dataset, name, label, values, is_named=name in here)
     if found_ids is not None:
         dataset.messages.append(f'{path.name}: ids are those of the column {found_ids!r}')
-    return dataset
+    return _with_ids_of_rows(dataset)
 
 
 def _find_ids(columns: Mapping[str, list[Any]], taken: Iterable[str]) -> str | None:
@@ -404,30 +417,57 @@ def _find_ids(columns: Mapping[str, list[Any]], taken: Iterable[str]) -> str | N
     return None
 
 
+def _with_ids_of_rows(dataset: _Dataset) -> _Dataset:
+    """Name rows by their number where the index is no key: of crystals with the same id all but one would be lost."""
+    counts = Counter(map(str, dataset.index))
+    if len(counts) == len(dataset.index):
+        return dataset
+    # A number in the index may be that of any row, so all must go; a text that occurs once remains an id.
+    has_texts_only = all(map(_is_id, dataset.index))
+    ids = [None] * len(dataset.index) if dataset.ids is None else list(dataset.ids)
+    nameless = [place for place, given in enumerate(ids) if given in (None, '')]
+    renamed = [place for place in nameless if not has_texts_only or counts[dataset.index[place]] > 1]
+    for place in renamed:
+        ids[place] = f'{dataset.name}-{place}'
+    if renamed:
+        index, count = counts.most_common(1)[0]
+        dataset.messages.append(
+            f'{dataset.path.name}: the index is no key ({index} occurs {count} times), so the ids of {len(renamed)} '
+            f'rows follow the number of the row (from 0), as {ids[renamed[0]]}; a column material_id can hold others'
+        )
+    return replace(dataset, ids=ids)
+
+
 def _add_column(dataset: _Dataset, name: Any, label: str, values: list[Any], *, is_named: bool) -> None:
     """Take a column of a dataset under its label, or say why it is left out."""
-    kind = _common_type(values)
     if is_named and label in MODULI:
-        if kind not in (int, float):
-            raise SourceError(f'{dataset.path}: column {name!r} holds no numbers, so it is no {label}')
-        dataset.moduli[label] = values
+        dataset.moduli[label] = _numbers(dataset, name, values, pa.float64())
         return
-    if label in GEOMETRY_SCHEMA.names or label in _DERIVED:
-        label = f'{label}_in_dataset'
+    kind = common_type(values)
+    label = _free_label(label, kind)
+    number = number_type(label)
+    if number is not None:
+        dataset.columns[label] = _numbers(dataset, name, values, number)
+        return
     if kind is None:
-        dataset.messages.append(
-            f'{dataset.path.name}: column {name!r} holds neither numbers, strings nor booleans and was left out'
-        )
+        dataset.messages.append(f'{dataset.path.name}: {describe_kinds(name, values)}')
         return
     dataset.columns[label] = [None if value is None else kind(value) for value in values]
 
 
-def _common_type(values: list[Any]) -> type | None:
-    """Return the type that a column's values have, None if they are not of one kind; NaN counts as a number."""
-    types = {type(value) for value in values if value is not None}
-    if types <= {int, float}:
-        return float if float in types or not types else int
-    return types.pop() if len(types) == 1 and types <= {bool, str} else None
+def _free_label(label: str, kind: type | None) -> str:
+    """Return a column's label, another one where that means here what the column does not hold."""
+    agreed = PROPERTY_TYPES.get(label)
+    is_other = agreed is not None and number_type(label) is None and not (kind is str and pa.types.is_string(agreed))
+    return f'{label}_in_dataset' if is_other or label in GEOMETRY_SCHEMA.names or label in _DERIVED else label
+
+
+def _numbers(dataset: _Dataset, name: Any, values: list[Any], kind: pa.DataType) -> list[float | int | None]:
+    """Return a column as numbers, and say which values are none."""
+    found = read_numbers(values, kind)
+    messages = describe_numbers(name, values, found, kind)
+    dataset.messages.extend(f'{dataset.path.name}: {message}' for message in messages)
+    return found.values
 
 
 def _join(datasets: list[_Dataset]) -> list[tuple[Any, list[int | None]]]:
@@ -439,8 +479,11 @@ def _join(datasets: list[_Dataset]) -> list[tuple[Any, list[int | None]]]:
     if common:
         raise SourceError(f'{first.path} and {second.path} both hold {", ".join(common)}; they cannot be joined')
     for dataset in datasets:
-        if len(set(map(_row_of, dataset.index))) != len(dataset.index):
-            raise SourceError(f'{dataset.path} has an index that occurs twice; it cannot be joined by row')
+        if not _is_key(dataset.index):
+            raise SourceError(
+                f'{dataset.path} has an index that occurs twice; it cannot be joined by row: give each crystal an '
+                'index of its own, the same in both files'
+            )
     places = {_row_of(index): place for place, index in enumerate(second.index)}
     rows: list[tuple[Any, list[int | None]]] = [
         (index, [place, places.get(_row_of(index))]) for place, index in enumerate(first.index)
@@ -467,11 +510,20 @@ def _row_of(index: Any) -> Any:
     return index if found is None else int(found[1]) - 1
 
 
+def _is_key(index: list[Any]) -> bool:
+    """Say whether an index tells all rows apart."""
+    return len(set(map(_row_of, index))) == len(index)
+
+
 def _is_matbench(datasets: list[_Dataset]) -> bool:
-    """Say whether the rows are Matbench's own; those without an index of theirs are only where all are there."""
+    """Say whether the rows are Matbench's own; those without an index of theirs are only where all are there.
+
+    An index that was left a column, since its values occur twice, tells of rows that were put together anew.
+    """
     return all(
         dataset.name in MATBENCH_DATASETS
-        and (dataset.is_indexed or len(dataset.index) == MATBENCH_ROWS)
+        and (dataset.is_indexed or (len(dataset.index) == MATBENCH_ROWS and 'index' not in dataset.columns))
+        and _is_key(dataset.index)
         and all(type(row) is int and 0 <= row < MATBENCH_ROWS for row in map(_row_of, dataset.index))
         for dataset in datasets
     )
@@ -507,8 +559,12 @@ def _read_row(
 def _id_of(dataset: _Dataset, index: Any, place: int | None) -> str:
     if dataset.ids is not None and place is not None and dataset.ids[place] not in (None, ''):
         return str(dataset.ids[place])
-    # Text such as mb-log-gvrh-00001 or mp-149 is an id, a number is one only within its dataset.
-    return index if isinstance(index, str) and not index.isdigit() and index else f'{dataset.name}-{index}'
+    return index if _is_id(index) else f'{dataset.name}-{index}'
+
+
+def _is_id(index: Any) -> bool:
+    """Say whether an index is an id: text such as mb-log-gvrh-00001 or mp-149; a number is one only in its dataset."""
+    return isinstance(index, str) and index != '' and not index.isdigit()
 
 
 def _decoded(structure: Any) -> Any:
