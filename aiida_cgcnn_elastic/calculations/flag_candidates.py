@@ -10,6 +10,7 @@ import numpy as np
 from aiida.engine import ExitCode, Process, calcfunction
 from aiida.orm import CalcFunctionNode, Dict, Node, QueryBuilder, Str, StructureData
 
+from aiida_cgcnn_elastic.crystals.symmetry import space_group_number
 from aiida_cgcnn_elastic.data.crystal_set import CrystalSetData
 from aiida_cgcnn_elastic.data.elastic_prediction import ElasticPredictionData
 from aiida_cgcnn_elastic.data.prediction_set import PredictionSetData
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from aiida_cgcnn_elastic.screening import Criteria, FlagResult
 
 __all__ = ('flag_candidates',)
-
-SYMPREC = 0.01
-"""Tolerance in Angstrom within which atoms are equivalent, where a candidate's space group is worked out."""
 
 EXIT_CODE_CRITERIA = ExitCode(214, 'The criteria are invalid: {message}')
 EXIT_CODE_NOT_RECORDED = ExitCode(310, 'Run `record_predictions` first: {message}')
@@ -294,7 +292,7 @@ def _extra(
     """
     values = dict(record.attributes)
     if values.get('space_group_number') is None:
-        values['space_group_number'] = _space_group_number(crystal)
+        values['space_group_number'] = space_group_number(crystal.lattice, crystal.atomic_numbers, crystal.frac_coords)
     place = {
         'rank': rank,
         'screening': screening,
@@ -309,14 +307,6 @@ def _extra(
 def _known(value: float) -> float | None:
     """Return a number as AiiDA stores it, None where it is not known."""
     return None if value != value else float(f'{value:.14g}')
-
-
-def _space_group_number(crystal: Crystal) -> int | None:
-    import spglib
-
-    cell = (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers.astype(int))
-    dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    return None if dataset is None else int(dataset.number)
 
 
 def _new_structures(crystals: list[Crystal], extras: list[dict[str, Any]]) -> Iterator[NewNode]:

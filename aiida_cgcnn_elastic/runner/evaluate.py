@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from aiida_cgcnn_elastic.crystals import CrystalTable
     from aiida_cgcnn_elastic.screening import Criteria
+
+SEEN_BY_CHANCE = 0.1
+"""A smaller part of the crystals is not called seen in the training: where a model was calibrated with as few as 30
+crystals, some per cent of those that it has not seen have novelty 0 too."""
+
+IDS_SHOWN = 3
 
 
 @click.command('evaluate', epilog=listed(STATUSES['evaluate']))
@@ -59,7 +66,11 @@ def evaluate(
     where the model is calibrated, also the coverage of the 90 % intervals and their mean width. Of a screening:
     precision and recall of the candidates, the recall at a precision of 0.80 over all thresholds on a score, and how
     many times more true ones than at random are among the 1 % with the largest scores. All also by crystal system and
-    by family of elements, where these are known.
+    by family of elements. Where CRYSTALS have no space_group_number it is found from their atoms; a prediction table
+    must have it. The most important numbers are printed.
+
+    Crystals that a model was trained on, which have a novelty of 0, are counted: errors of these are smaller than those
+    of others.
     """
     from aiida_cgcnn_elastic.runner.files import write_json
     from aiida_cgcnn_elastic.runner.predictions import read_table
@@ -82,10 +93,13 @@ def evaluate(
         if criteria is not None:
             metrics['screening'] = _screening(table, criteria)
         metrics |= _by_group(table, criteria)
-    run.report |= {'n_crystals': table.num_rows, 'metrics': metrics}
-    write_json(output, metrics)
+        compared = _compared(table)
+        counts = _n_without_symmetry(run, compared) | _n_seen_in_training(run, compared)
+    run.report |= {'n_crystals': table.num_rows, **counts, 'metrics': metrics | counts}
+    write_json(output, run.report['metrics'])
     if parts is not None:
         parts.remove()
+    click.echo(_summary(metrics))
 
 
 def _predict(
@@ -123,7 +137,30 @@ def _predict(
         parts = predict_in_parts(run, models, file, labelled.sha256(), NetworkSettings(**network), output)
     made = list(parts)
     predicted = {name: np.concatenate([part[name] for part in made]) for name in made[0]}
-    return prediction_table(predicted, labelled.describe()), parts
+    return prediction_table(predicted, _with_space_groups(run, labelled).describe()), parts
+
+
+def _with_space_groups(run: Run, crystals: CrystalTable) -> CrystalTable:
+    """Return the crystals with the space groups of those that have none found, null where that fails."""
+    import numpy as np
+    import pyarrow as pa
+
+    from aiida_cgcnn_elastic.crystals.symmetry import find_space_groups
+
+    given = crystals.column('space_group_number')
+    numbers = np.full(len(crystals), np.nan) if given is None else given.astype(np.float64)
+    rows = np.flatnonzero(np.isnan(numbers))
+    if not len(rows):
+        return crystals
+
+    def progress(done: int, total: int) -> None:
+        run.progress.update(done, total)
+        if done < total:
+            run.stop_if_asked('all crystals are predicted and saved; continue with --resume')
+
+    with run.stage('symmetry', len(rows)):
+        numbers[rows] = find_space_groups(crystals.select(rows).arrays(), processes=run.threads, progress=progress)
+    return crystals.with_columns({'space_group_number': pa.array(numbers, pa.float64(), from_pandas=True)})
 
 
 def _metrics(table: pa.Table) -> dict[str, Any]:
@@ -167,6 +204,65 @@ def _target_metrics(table: pa.Table) -> dict[str, Any]:
         if low is not None and high is not None and np.isfinite([low[both], high[both]]).all():
             metrics[target] |= interval_metrics(label[both], low[both], high[both])
     return metrics
+
+
+def _compared(table: pa.Table) -> pa.Table:
+    """Return the rows that have a prediction and its label, of either target."""
+    import numpy as np
+
+    from aiida_cgcnn_elastic.runner.predictions import REFERENCE, TARGETS
+    from aiida_cgcnn_elastic.screening.columns import float_column
+
+    has_both = np.zeros(table.num_rows, dtype=bool)
+    for target in TARGETS:
+        predicted, label = float_column(table, target), float_column(table, target + REFERENCE)
+        if predicted is not None and label is not None:
+            has_both |= np.isfinite(predicted) & np.isfinite(label)
+    return table.filter(has_both)
+
+
+def _n_without_symmetry(run: Run, compared: pa.Table) -> dict[str, int]:
+    """Return how many crystals are in no crystal system, and say which; nothing where the table has no space groups."""
+    import numpy as np
+
+    from aiida_cgcnn_elastic.screening.columns import arrow_column, float_column
+    from aiida_cgcnn_elastic.screening.evaluation import crystal_systems
+
+    space_groups = float_column(compared, 'space_group_number')
+    if space_groups is None:
+        run.say(
+            'by_crystal_system needs the column space_group_number, which the predictions lack; evaluate the crystals '
+            'themselves (--model and CRYSTALS), and it is found'
+        )
+        return {}
+    has_none = np.array([system is None for system in crystal_systems(space_groups)], dtype=bool)
+    n_without = int(has_none.sum())
+    if n_without:
+        ids = arrow_column(compared.filter(has_none).slice(0, IDS_SHOWN), 'material_id')
+        more = ', ...' if n_without > IDS_SHOWN else ''
+        shown = '' if ids is None else f' ({", ".join(map(str, ids.to_pylist()))}{more})'
+        run.say(
+            f'{n_without} of {compared.num_rows} crystals{shown} count in no crystal system: no space_group_number '
+            'from 1 to 230 is given or found'
+        )
+    return {'n_without_symmetry': n_without}
+
+
+def _n_seen_in_training(run: Run, compared: pa.Table) -> dict[str, int]:
+    """Return how many crystals the model was trained on, and say so of many; nothing where novelty is not known."""
+    from aiida_cgcnn_elastic.screening.columns import float_column
+    from aiida_cgcnn_elastic.screening.evaluation import n_seen_in_training
+
+    novelty = float_column(compared, 'novelty')
+    n_seen = None if novelty is None else n_seen_in_training(novelty)
+    if n_seen is None:
+        return {}
+    if n_seen > SEEN_BY_CHANCE * compared.num_rows:
+        run.say(
+            f'{n_seen} of {compared.num_rows} crystals were in the training of the model (novelty 0): the errors '
+            'flatter it; evaluate crystals that it has not seen'
+        )
+    return {'n_seen_in_training': n_seen}
 
 
 def _groups(table: pa.Table) -> dict[str, NDArray[Any]]:
@@ -256,3 +352,32 @@ def _rankings(scores: dict[str, NDArray[Any]], true: NDArray[Any]) -> dict[str, 
     from aiida_cgcnn_elastic.screening.evaluation import ranking_metrics
 
     return {name: ranking_metrics(values, true) for name, values in scores.items() if np.isfinite(values).any()}
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    """Return the most important of the metrics as a table to print, a dash for what is not known."""
+    names = {'mae': 'MAE', 'rmse': 'RMSE', 'r2': 'R2', 'spearman': 'Spearman', 'coverage': 'in 90 % interval'}
+    lines = [f'{"log10(GPa)":<11}  {"n":>7}  ' + '  '.join(f'{title:>8}' for title in names.values())]
+    for target, values in metrics['targets'].items():
+        cells = (f'{_digits(values.get(name)):>{max(8, len(title))}}' for name, title in names.items())
+        lines.append(f'{target:<11}  {values["n"]:>7,}  ' + '  '.join(cells))
+    screening = metrics.get('screening')
+    if screening is not None:
+        lines.append(
+            f'candidates of {screening["n_compared"]:,}: {screening["n_candidates_by_label"]:,} by label, '
+            f'{screening["n_candidates"]:,} by prediction, precision {_digits(screening["precision"])}, '
+            f'recall {_digits(screening["recall"])}'
+        )
+        for which in ('hard', 'passing'):
+            rankings = {name: of for name, of in screening.get(which, {}).items() if name != 'n_by_label'}
+            for name, of in rankings.items():
+                found = of['at_precision']
+                lines.append(
+                    f'recall at precision {found["wanted"]:.2f} of the {screening[which]["n_by_label"]:,} {which}, '
+                    f'by {name}: {_digits(found["recall"])}'
+                )
+    return '\n'.join(lines)
+
+
+def _digits(value: float | None) -> str:
+    return '-' if value is None else f'{value:.4f}'

@@ -16,6 +16,7 @@ __all__ = [
     'element_families',
     'enrichment',
     'interval_metrics',
+    'n_seen_in_training',
     'precision_and_recall',
     'ranking_metrics',
     'recall_at_precision',
@@ -28,6 +29,9 @@ PRECISION = 0.8
 """At which recalls are compared: one in five DFT calculations is in vain."""
 
 TOP = 0.01
+
+SEEN = 1e-6
+"""Novelty below which a crystal was in the training. Rounding moves some of those from 0, by less than this."""
 
 _FIRST_SPACE_GROUPS = (1, 3, 16, 75, 143, 168, 195)
 SYSTEMS = ('triclinic', 'monoclinic', 'orthorhombic', 'tetragonal', 'trigonal', 'hexagonal', 'cubic')
@@ -112,6 +116,16 @@ def ranking_metrics(scores: Values, true: Mask) -> dict[str, Any]:
     known = np.where(np.isnan(scores), -np.inf, scores)
     found = recall_at_precision(known, true)
     return {'at_precision': {'wanted': PRECISION, **found}, 'enrichment_in_top_1_percent': enrichment(known, true)}
+
+
+def n_seen_in_training(novelty: Values) -> int | None:
+    """Return how many crystals were in the training of the model by their (m,) novelty, None where it knows of none.
+
+    Where a model was calibrated with n held-out crystals, a crystal that it has not seen is counted too with a
+    probability of about 1 / (n + 1): that it is nearer to the training than all of those.
+    """
+    known = np.isfinite(novelty)
+    return int((novelty[known] < SEEN).sum()) if known.any() else None
 
 
 def crystal_systems(space_groups: Values) -> NDArray[np.object_]:

@@ -78,6 +78,12 @@ def test_a_blend_keeps_what_it_predicted_out_of_fold_and_knows_its_errors(run_jo
     metrics = evaluated.outputs.metrics.get_dict()
     assert 0 <= metrics['targets']['log10_k_vrh']['coverage'] <= 1
     assert metrics['screening']['criteria']['min_hardness'] == 5.0
+    # The crystals come without space groups, but are all of rock salt.
+    assert set(metrics['by_crystal_system']) == {'cubic'}
+    assert (metrics['n_without_symmetry'], metrics['n_seen_in_training']) == (
+        0,
+        node.outputs.report['n_by_part']['train'],
+    )
     assert set(metrics['by_element_family']) == {'oxides', 'chalcogenides', 'halides', 'carbides', 'nitrides'}
     predicted = run_job(PredictCalculation, **inputs)
     table = predicted.outputs.predictions.get_table()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiida_cgcnn_elastic.cgcnn.model import ElasticModel
-from aiida_cgcnn_elastic.crystals import CrystalTable
+from aiida_cgcnn_elastic.crystals import Crystal, CrystalTable
 from aiida_cgcnn_elastic.runner.predictions import write_table
 from tests.labelled import TINY_PROTOCOL, labelled_crystals, rock_salt
+
+from .conftest import start
 
 
 def test_what_a_training_leaves(invoke: Callable, tmp_path: Path, crystals_file: Path, protocol_file: Path) -> None:
@@ -116,11 +121,82 @@ def test_evaluate_crystals_or_their_predictions_alike(
     via_file = invoke('evaluate', '--predictions', tmp_path / 'out.csv', '--output', tmp_path / 'b.json')
     assert direct.status == via_file.status == 0, direct.output + via_file.output
     a, b = (json.loads((tmp_path / name).read_text()) for name in ('a.json', 'b.json'))
-    assert a == b == direct.report['metrics']
+    assert a == direct.report['metrics']
+    # What only the crystals themselves tell.
+    assert set(a) - set(b) == {'by_crystal_system', 'n_without_symmetry'}
+    assert {name: values for name, values in a.items() if name in b} == b
+    assert not any('space_group_number' in message for message in direct.report['messages'])
+    assert any('by_crystal_system needs' in message for message in via_file.report['messages'])
     assert set(a['targets']['log10_k_vrh']) == {'n', 'mae', 'rmse', 'r2', 'spearman'}
     frame = pq.read_table(crystals_file)
     assert a['targets']['log10_k_vrh']['n'] == frame.num_rows
     assert not (tmp_path / 'a.json.parts').exists()
+
+
+def test_space_groups_are_found_where_none_is_given(
+    invoke: Callable, tmp_path: Path, crystals: list[Crystal], model: Path
+) -> None:
+    """Rock salt and zinc blende are cubic, strained along a cube's edge tetragonal; what a source says is kept."""
+    strain = np.diag([1, 1, 1.05])
+    cells = [
+        crystals[0],
+        dataclasses.replace(crystals[5], lattice=crystals[5].lattice @ strain),
+        dataclasses.replace(crystals[6], properties={**crystals[6].properties, 'space_group_number': 194}),
+        # Of no group there is: some databases write so what they do not know.
+        dataclasses.replace(crystals[7], properties={**crystals[7].properties, 'space_group_number': 0}),
+    ]
+    CrystalTable.from_crystals(cells).write(tmp_path / 'crystals.parquet')
+    done = invoke('evaluate', tmp_path / 'crystals.parquet', '--model', model, '--output', tmp_path / 'metrics.json')
+    assert done.status == 0, done.output
+    by_system = {
+        name: part['targets']['log10_k_vrh']['n'] for name, part in done.report['metrics']['by_crystal_system'].items()
+    }
+    assert by_system == {'cubic': 1, 'tetragonal': 1, 'hexagonal': 1}
+    assert done.report['n_without_symmetry'] == done.report['metrics']['n_without_symmetry'] == 1
+    (message,) = done.report['messages']
+    assert '1 of 4 crystals (KBr) count in no crystal system' in message
+
+
+def test_a_search_for_symmetry_is_stopped_and_goes_on(execute: Callable, tmp_path: Path, model: Path) -> None:
+    many = [rock_salt(f'm{i}', 'Mg', 'O', 4 + 0.002 * i, log10_k_vrh=2.2 - 0.001 * i) for i in range(150)]
+    CrystalTable.from_crystals(many).write(tmp_path / 'crystals.parquet')
+    output, progress = tmp_path / 'metrics.json', tmp_path / 'progress.json'
+    arguments = ['evaluate', tmp_path / 'crystals.parquet', '--model', model, '--output', output]
+    process = start(*arguments, '--progress-file', progress)
+    end = time.monotonic() + 60
+    while not (progress.exists() and '"symmetry"' in progress.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, 'the search did not begin in a minute'
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 20, said
+    assert not output.exists()
+    done = execute(*arguments, '--resume')
+    assert done.status == 0, done.output
+    assert done.report['resumed'] is True
+    assert done.report['metrics']['by_crystal_system']['cubic']['targets']['log10_k_vrh']['n'] == 150
+
+
+def test_crystals_of_the_training_are_told(invoke: Callable, tmp_path: Path, crystals_file: Path) -> None:
+    (tmp_path / 'protocol.json').write_text(json.dumps({**TINY_PROTOCOL, 'keep': 'last'}))
+    split = {'method': 'column', 'column': 'matbench_fold', 'test': [], 'validation': [2, 3, 4]}
+    (tmp_path / 'split.json').write_text(json.dumps(split))
+    options = ['--protocol', tmp_path / 'protocol.json', '--split', tmp_path / 'split.json']
+    assert invoke('train', crystals_file, *options, '--output', tmp_path / 'model').status == 0
+    table = CrystalTable.read(crystals_file)
+    table.select(table.column('matbench_fold') >= 2).write(tmp_path / 'unseen.parquet')
+    output = ['--model', tmp_path / 'model', '--output', tmp_path / 'metrics.json']
+    done = invoke('evaluate', crystals_file, *output)
+    assert done.status == 0, done.output
+    assert '24 of 60 crystals were in the training of the model' in done.output
+    assert done.report['n_seen_in_training'] == done.report['metrics']['n_seen_in_training'] == 24
+    # A calibrated model has intervals, and what they cover is shown.
+    coverage = done.report['metrics']['targets']['log10_g_vrh']['coverage']
+    assert f'{coverage:.4f}' in next(line for line in done.output.splitlines() if line.startswith('log10_g_vrh'))
+    unseen = invoke('evaluate', tmp_path / 'unseen.parquet', *output)
+    assert unseen.report['n_seen_in_training'] == 0
+    assert 'in the training' not in unseen.output
 
 
 def test_screening_measures(invoke: Callable, tmp_path: Path) -> None:
@@ -155,6 +231,13 @@ def test_screening_measures(invoke: Callable, tmp_path: Path) -> None:
     by_family = json.loads((tmp_path / 'metrics.json').read_text())['by_element_family']
     assert list(by_family) == ['elements']
     assert by_family['elements']['screening']['recall'] == screening['recall']
+    lines = done.output.splitlines()
+    assert 'candidates of 5: 3 by label, 2 by prediction, precision 0.5000, recall 0.3333' in lines
+    assert 'recall at precision 0.80 of the 3 hard, by hardness: -' in lines
+    of_k = json.loads((tmp_path / 'metrics.json').read_text())['targets']['log10_k_vrh']
+    errors = [f'{of_k[name]:.4f}' for name in ('mae', 'rmse', 'r2', 'spearman')]
+    # Without a calibration there are no intervals.
+    assert ['log10_k_vrh', '5', *errors, '-'] in [line.split() for line in lines]
 
 
 def test_evaluate_needs_one_thing_or_the_other(
@@ -237,7 +320,10 @@ def test_what_is_known_of_errors_depends_on_the_protocol(invoke: Callable, tmp_p
             assert (frame['novelty'][is_train] == 0).all()
             # The folds of these crystals are their anions.
             assert (frame['novelty'][~is_train] == 1).all()
-            assert set(frame['novelty_reason'].dropna()) == {'elements F', 'elements C', 'elements N'}
+            reasons = frame['novelty_reason'].dropna()
+            assert {reason.split('; ')[0] for reason in reasons} == {'elements F', 'elements C', 'elements N'}
+            # Their cells are larger with every anion: some have neighbors farther than any of the training.
+            assert {reason.split('; ')[-1] for reason in reasons if ';' in reason} == {'sparse'}
     assert known == {'last3': 60, 'last1': 0, 'best1': 0}
     # A calibration says nothing of a model that is averaged with another.
     two = ['--model', tmp_path / 'last3', '--model', tmp_path / 'last1']

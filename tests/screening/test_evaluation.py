@@ -10,6 +10,7 @@ from aiida_cgcnn_elastic.screening.evaluation import (
     element_families,
     enrichment,
     interval_metrics,
+    n_seen_in_training,
     precision_and_recall,
     ranking_metrics,
     recall_at_precision,
@@ -70,6 +71,13 @@ def test_unknown_scores_come_last():
     scores = np.array([2.0, np.nan, 1.0])
     found = ranking_metrics(scores, np.array([True, False, True]))
     assert found['at_precision'] == {'wanted': 0.8, 'recall': 1.0, 'precision': 1.0, 'threshold': 1.0}
+
+
+def test_crystals_of_the_training_are_those_without_novelty():
+    """Rounding moved the second from 0; the third is only near to the training, the last unknown."""
+    assert n_seen_in_training(np.array([0.0, 5e-7, 1e-4, 0.5, 1.0, np.nan])) == 2
+    assert n_seen_in_training(np.array([0.3, 1.0])) == 0
+    assert n_seen_in_training(np.array([np.nan, np.nan])) is None
 
 
 def test_space_groups_have_their_systems():
