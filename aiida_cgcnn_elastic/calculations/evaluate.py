@@ -40,8 +40,8 @@ class EvaluateCalculation(NetworkCalculation):
             valid_type=Dict,
             help='`targets`: by target, the errors in log10 of GPa, and coverage and mean width of the 90 % intervals; '
             '`screening`: precision and recall of the candidates, and what rankings find; `by_crystal_system` and '
-            '`by_element_family`: the same for parts of the crystals; `n_without_symmetry` and `n_seen_in_training`: how '
-            'many are in no crystal system, and how many the model was trained on (not known where it is not calibrated).',
+            '`by_element_family`: the same for parts of the crystals; `n_without_symmetry`: how many are in no crystal '
+            'system; `n_seen_in_training`: how many the model was trained on, where it is calibrated.',
         )
 
     def stage(self, folder: Folder, calc_info: CalcInfo) -> list[str]:

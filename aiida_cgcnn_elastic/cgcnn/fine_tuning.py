@@ -164,6 +164,8 @@ class FineTuningResult:
         -1 for crystals without a value of the model's targets.
     held_out : dict
         ``{target: {'parent' | 'fine_tuned': (m,) float64}}``; the latter by the model that did not see the crystal.
+    parent_novelty : (m,) float64
+        Of the crystals to the parent, NaN where it is not calibrated; 0 where it learned from the crystal.
     """
 
     model: ElasticModel
@@ -172,6 +174,7 @@ class FineTuningResult:
     predictions: Columns
     fold: npt.NDArray[np.int64]
     held_out: dict[str, Columns]
+    parent_novelty: npt.NDArray[np.float64]
 
 
 def fine_tune(
@@ -290,7 +293,9 @@ def fine_tune(
             },
         ],
     }
-    return FineTuningResult(model, history, metrics, {name: predictions[name] for name in columns}, fold, held_out)
+    own_predictions = {name: predictions[name] for name in columns}
+    novelty = before.get('novelty', np.full(len(graphs), np.nan))
+    return FineTuningResult(model, history, metrics, own_predictions, fold, held_out, novelty)
 
 
 def composition_groups(graphs: CrystalGraphs) -> npt.NDArray[np.int64]:

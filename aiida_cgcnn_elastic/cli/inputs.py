@@ -78,10 +78,12 @@ def stored_once(node: orm.Data) -> orm.Data:
 def find_model(name: str) -> ElasticModelData:
     """Return a shipped model as stored node, or the model node of that label, PK or UUID.
 
+    Of several models with the label the oldest is returned if they are the same, as caching makes them.
+
     Raises
     ------
     ValueError
-        If there is neither; the message lists the shipped models.
+        If there is neither, the message lists the shipped models; or if several models have the label.
     """
     from aiida import orm
     from aiida.common.exceptions import MultipleObjectsError, NotExistent
@@ -95,6 +97,13 @@ def find_model(name: str) -> ElasticModelData:
     try:
         node = orm.load_node(name)
     except (MultipleObjectsError, NotExistent) as error:
+        query = orm.QueryBuilder().append(ElasticModelData, filters={'label': name})
+        labelled = query.order_by({ElasticModelData: {'id': 'asc'}}).all(flat=True)
+        if len({model.content_sha256 for model in labelled}) == 1:
+            return labelled[0]
+        if labelled:
+            pks = ', '.join(str(model.pk) for model in labelled)
+            raise ValueError(f'several models have the label {name!r}; give the PK of one: {pks}') from None
         raise ValueError(
             f'no model {name!r}: shipped are {", ".join(pretrained.available()) or "none"}; and as node: {error}'
         ) from None

@@ -7,6 +7,7 @@ from aiida.cmdline.groups.verdi import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_cgcnn_elastic import __version__
+from aiida_cgcnn_elastic.cli.evaluate_commands import evaluate
 from aiida_cgcnn_elastic.cli.export_commands import export
 from aiida_cgcnn_elastic.cli.flag_commands import flag
 from aiida_cgcnn_elastic.cli.import_commands import import_checkpoint
@@ -16,6 +17,7 @@ from aiida_cgcnn_elastic.cli.result_commands import candidates, predictions, sho
 from aiida_cgcnn_elastic.cli.set_commands import ingest_archive, ingest_group, mark_duplicates
 from aiida_cgcnn_elastic.cli.setup_commands import models, setup
 from aiida_cgcnn_elastic.cli.sweep_commands import sweep
+from aiida_cgcnn_elastic.cli.train_commands import train
 
 
 @click.group('aiida-cgcnn-elastic', cls=VerdiCommandGroup, context_settings={'help_option_names': ['-h', '--help']})
@@ -33,6 +35,8 @@ for command in (
     ingest_group,
     ingest_archive,
     mark_duplicates,
+    train,
+    evaluate,
     screen,
     flag,
     candidates,

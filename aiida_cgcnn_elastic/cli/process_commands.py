@@ -22,6 +22,29 @@ INVALID = 'Error occurred validating port '
 """How AiiDA's error begins where a process refuses its inputs."""
 
 
+class CrystalSetParamType(types.NodeParamType):
+    """A set of crystals, given as PK, UUID or label."""
+
+    name = 'CrystalSet'
+
+    def __init__(self) -> None:
+        super().__init__(sub_classes=('aiida.data:cgcnn_elastic.crystal_set',))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the node.
+
+        Raises
+        ------
+        click.BadParameter
+            If no set of crystals, or more than one, is meant; the message says what to do.
+        """
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            why = str(error.message).partition(': No result')[0]
+            raise click.BadParameter(f'{why}; give the PK that `aiida-cgcnn-elastic ingest` prints') from error
+
+
 @click.command()
 @arguments.NODES('crystals', required=True, metavar='CRYSTALS...')
 @click.option(

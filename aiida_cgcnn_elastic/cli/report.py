@@ -19,9 +19,12 @@ __all__ = (
     'candidates_table',
     'controls_text',
     'counts_text',
+    'digits',
+    'error_columns',
     'failure_text',
     'find_again_text',
     'format_frame',
+    'labels_text',
     'metrics_table',
     'prediction_text',
     'predictions_table',
@@ -337,14 +340,15 @@ def _crystal_set(what: str, crystals: Mapping[str, Any]) -> list[str]:
 
 
 def metrics_table(
-    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], study: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    study: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
-    """Return the errors of a training, part by part, beside mean absolute errors to compare with.
+    """Return the errors of a training, part by part, beside mean absolute errors to compare with where they are given.
 
     Parameters
     ----------
     metrics
-        Target, then part, then `n`, `mae`, `r2`: as the output `metrics` of a training.
+        Target, then part, then `n`, `mae`, `rmse`, `r2`, `spearman`: as the output `metrics` of a training.
     study
         Target, then part: mean absolute error.
     """
@@ -352,16 +356,38 @@ def metrics_table(
         {
             'Target': target,
             'Part': part,
-            'Crystals': f'{values["n"]:,}',
-            'MAE': f'{values["mae"]:.4f}',
-            'R2': f'{values["r2"]:.4f}',
-            "Study's MAE": f'{study[target][part]:.4f}' if part in study.get(target, {}) else '-',
+            **error_columns(values),
+            **({} if study is None else {"Study's MAE": digits(study.get(target, {}).get(part))}),
         }
         for target, parts in sorted(metrics.items())
         for part, values in parts.items()
     ]
-    align = ('left', 'left', 'right', 'right', 'right', 'right')
+    align = ('left', 'left', *['right'] * (5 if study is None else 6))
     return tabulate(rows, headers='keys', tablefmt='simple', colalign=align, disable_numparse=True)
+
+
+def error_columns(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return how well predictions agree with known moduli, by the title of the column in a table."""
+    return {
+        'Crystals': f'{values["n"]:,}',
+        'MAE': digits(values['mae']),
+        'RMSE': digits(values['rmse']),
+        'R2': digits(values['r2']),
+        'Spearman': digits(values['spearman']),
+    }
+
+
+def digits(value: float | None) -> str:
+    """Return a measure with four digits; a dash where it is not known, as R2 of values that do not vary."""
+    return '-' if value is None else f'{value:.4f}'
+
+
+def labels_text(report: Mapping[str, Any]) -> str:
+    """Return how many crystals a job could learn from, or be measured by, from its output `report`."""
+    return (
+        f'{report["n_crystals"]:,} crystals with known moduli, {report["n_without_label"]:,} without, '
+        f'{report["n_rejected"]:,} rejected'
+    )
 
 
 def reuse_text(process: ProcessNode) -> str:

@@ -48,6 +48,7 @@ def fine_tune_model(
     from aiida_cgcnn_elastic.runner.predictions import write_table
     from aiida_cgcnn_elastic.runner.reading import parse_source_options, read_crystals, require_crystals
     from aiida_cgcnn_elastic.runner.training_tables import out_of_fold_rows, prediction_rows
+    from aiida_cgcnn_elastic.screening.evaluation import n_seen_in_training
 
     recipe = read_recipe(protocol_name or DEFAULT_PROTOCOL)
     run.report |= {'protocol': recipe.to_dict(), 'seed': seed}
@@ -91,6 +92,14 @@ def fine_tune_model(
         'metrics': tuned.metrics,
         'fine_tuning': {target: parts['fine_tuning'] for target, parts in tuned.metrics.items()},
     }
+    n_seen = n_seen_in_training(tuned.parent_novelty[tuned.fold >= 0])
+    if n_seen is not None:
+        run.report['n_seen_in_training'] = n_seen
+    if n_seen:
+        run.say(
+            f'{n_seen} of {int((tuned.fold >= 0).sum())} crystals were in the training of the parent (novelty 0): its '
+            'error before is too small, and the verdict too harsh'
+        )
     for target, comparison in run.report['fine_tuning'].items():
         run.say(verdict_in_words(target, comparison))
     with run.stage('write'):

@@ -100,6 +100,14 @@ def test_what_it_learned_from_is_not_novel(parent, result, own):
     assert predict_graphs([result.model], strange, device='cpu')['novelty'][0] == 1
 
 
+def test_it_is_told_which_crystals_the_parent_knew(parent, own, result):
+    """The parent learned from the first 120 of its 200 crystals."""
+    assert result.parent_novelty.min() > 0
+    learned = crystals(0, 40)
+    again = fine_tune(parent, learned, moduli(learned, noise=0.02, seed=0), RECIPE, seed=0, device='cpu')
+    assert again.parent_novelty.max() < 1e-6
+
+
 def test_crystals_that_are_far_off_widen_all_intervals(parent, own):
     targets = moduli(own, noise=0.5, seed=1)
     whole = fine_tune(parent, own, targets, RECIPE, seed=0, device='cpu')
