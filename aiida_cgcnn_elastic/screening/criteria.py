@@ -279,6 +279,8 @@ def _checked(key: str, value: Any) -> Any:
         )
     if key == 'min_poisson_ratio' and not -1 <= number <= 0.5:
         raise CriteriaError(f'{key} lies between -1 and 0.5, as that of any isotropic body, not {number}')
+    if key == 'min_hardness' and number < 0:
+        raise CriteriaError(f'{key} is in GPa and not negative (null: no threshold), not {number}')
     if key == 'max_residual_stress' and number < 0:
         raise CriteriaError(f'{key} is in GPa and not negative, as it is of an absolute value, not {number}')
     if key in ('min_p_candidate', 'max_novelty') and not 0 <= number <= 1:

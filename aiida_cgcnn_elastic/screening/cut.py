@@ -58,8 +58,8 @@ class Cut:
         cut = cls(**values)
         if cut.fraction is not None and not (_is_number(cut.fraction) and 0 < cut.fraction <= 1):
             raise CriteriaError(f'fraction must be above 0 and at most 1 (0.03 is 3 %), not {cut.fraction!r}')
-        if cut.min_hardness is not None and not _is_number(cut.min_hardness):
-            raise CriteriaError(f'min_hardness must be a number of GPa, not {cut.min_hardness!r}')
+        if cut.min_hardness is not None and not (_is_number(cut.min_hardness) and cut.min_hardness >= 0):
+            raise CriteriaError(f'min_hardness must be a number of GPa that is not negative, not {cut.min_hardness!r}')
         if cut.max_crystals is not None and not (
             _is_number(cut.max_crystals) and cut.max_crystals == int(cut.max_crystals) and cut.max_crystals >= 1
         ):

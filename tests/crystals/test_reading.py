@@ -123,6 +123,9 @@ def test_faults_of_the_call_say_what_there_is(tmp_path):
         open_source([tmp_path / 'a.cif'], 'gnoem')
     with pytest.raises(SourceError, match=r"no option 'proceses'; its options are: processes"):
         open_source([tmp_path / 'a.cif'], 'files', proceses=2)
+    (tmp_path / 'empty.json').touch()
+    with pytest.raises(SourceError, match=r'no source recognises .*; empty: .*empty\.json; tried'):
+        open_source([tmp_path / 'empty.json'])
     with pytest.raises(SourceError, match=r'no such file or folder: .*missing\.cif'):
         open_source([tmp_path / 'missing.cif'])
     with pytest.raises(SourceError, match=r'no source recognises .*a\.txt; tried: parquet, matminer, gnome, .*files$'):

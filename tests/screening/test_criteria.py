@@ -71,6 +71,7 @@ def test_filters_and_thresholds_are_the_whole_and_share_nothing() -> None:
         ({'no_radioactive': 1}, ['no_radioactive', 'true or false']),
         ({'min_hardness': '20'}, ['min_hardness', "'20'"]),
         ({'min_hardness': True}, ['min_hardness', 'True']),
+        ({'min_hardness': -5}, ['min_hardness', 'not negative', '-5']),
         ({'max_band_gap': float('nan')}, ['max_band_gap', 'finite']),
         ({'min_log10_g_vrh': 100}, ['min_log10_g_vrh', 'log10', '2.0']),
         ({'max_candidates': 0}, ['max_candidates', 'at least 1']),

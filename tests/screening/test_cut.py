@@ -47,6 +47,7 @@ def test_the_law_is_that_of_the_criteria():
         ({'fraction': 0}, 'above 0'),
         ({'fraction': True}, 'above 0'),
         ({'min_hardness': 'much'}, 'number of GPa'),
+        ({'min_hardness': -3.0}, 'not negative'),
         ({'min_hardness': float('nan')}, 'number of GPa'),
         ({'max_crystals': 2.5}, 'whole number'),
         ([0.1], 'mapping'),

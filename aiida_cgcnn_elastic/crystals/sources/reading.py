@@ -173,7 +173,9 @@ def recognise(paths: Sequence[str | PathLike[str]]) -> str:
             return name
         tried.append(name)
     shown = ', '.join(str(path) for path in resolved[:5]) + (' ...' if len(resolved) > 5 else '')
-    raise SourceError(f'no source recognises {shown}; tried: {", ".join(tried)}')
+    empty = [str(path) for path in resolved if path.is_file() and not path.stat().st_size]
+    why = f'; empty: {", ".join(empty[:5])}' if empty else ''
+    raise SourceError(f'no source recognises {shown}{why}; tried: {", ".join(tried)}')
 
 
 def _recognises(source: type[Source], paths: Sequence[Path]) -> bool:
