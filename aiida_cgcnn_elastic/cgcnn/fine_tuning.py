@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from aiida_cgcnn_elastic.baselines.boosting import Stopped
 from aiida_cgcnn_elastic.potentials.features import PotentialFeatures
@@ -33,6 +34,7 @@ from .inference import Statistics, choose_device, member_statistics, predict_gra
 from .metrics import all_metrics
 from .model import AnyMember, ElasticModel, Member, PerceptronMember, ReadoutMember
 from .perceptron import PerceptronRecipe, fit_perceptron
+from .precision import Network, is_rounded, rounded
 from .protocol import Protocol
 from .readout import ReadoutRecipe, fit_readout
 from .threads import torch_threads
@@ -387,7 +389,7 @@ class _Tuning:
         )
         (tuned,) = trained.model.members
         assert isinstance(tuned, Member)
-        return dataclasses.replace(member, network=tuned.network), trained.history
+        return dataclasses.replace(member, network=_like(member.network, tuned.network)), trained.history
 
     def partner(
         self,
@@ -412,7 +414,7 @@ class _Tuning:
                     readout = fit_readout(
                         self.features, standardised, rows, self.recipe.readout, start=member.network, **common
                     )
-                    return dataclasses.replace(member, network=readout)
+                    return dataclasses.replace(member, network=_like(member.network, readout))
                 seen: dict[str, Any] = {}
                 if member.potential is not None and self.features is not None:
                     seen = {'responses': self.features.responses, 'withheld': WITHHELD}
@@ -420,10 +422,15 @@ class _Tuning:
                 perceptron = fit_perceptron(
                     statistics, standardised, rows, self.recipe.perceptron, start=member.network, **seen, **common
                 )
-                return dataclasses.replace(member, network=perceptron)
+                return dataclasses.replace(member, network=_like(member.network, perceptron))
         except Stopped as stopped:
             kind = 'readout' if isinstance(member, ReadoutMember) else 'perceptron'
             raise Interrupted(f'the fine-tuning of a {kind} was {stopped}', self.checkpoint) from stopped
+
+
+def _like(old: nn.Module, new: Network) -> Network:
+    """Return a network, rounded if the one that it comes of is: then it takes no more space."""
+    return rounded(new) if is_rounded(old) else new
 
 
 def _check(

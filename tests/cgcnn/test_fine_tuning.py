@@ -292,6 +292,11 @@ def test_all_members_of_a_model_that_knows_a_potential_learn(refined, graphs):
             assert torch.equal(*(network.scale for network in own))
             assert new.weights == old.weights
 
+    # What the parent keeps in half precision the child does too.
+    for old, new in zip(refined.members, result.model.members, strict=True):
+        kinds = [{name: tensor.dtype for name, tensor in member.tensors().items()} for member in (old, new)]
+        assert kinds[0] == kinds[1]
+
     # A modulus that is not known is held, of every kind of member.
     half = {K: targets[K], G: np.full(len(graphs), np.nan)}
     held = fine_tune(refined, graphs, half, RECIPE, seed=0, device='cpu', features=features)
