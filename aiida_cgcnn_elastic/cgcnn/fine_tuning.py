@@ -38,7 +38,7 @@ from .precision import Network, is_rounded, rounded
 from .protocol import Protocol
 from .readout import ReadoutRecipe, fit_readout
 from .threads import torch_threads
-from .training import Interrupted, train, versions
+from .training import OF_POTENTIALS, Interrupted, train, versions
 
 __all__ = [
     'FINE_TUNE',
@@ -291,7 +291,7 @@ def fine_tune(
                 'calibration': why_none or "the parent's, on the held-out crystals of the cross-validation",
                 'device': choose_device(device).type,
                 'threads': threads,
-                'versions': versions(),
+                'versions': versions(*(() if parent.potential is None else OF_POTENTIALS)),
             },
         ],
     }

@@ -292,6 +292,7 @@ def test_all_members_of_a_model_that_knows_a_potential_learn(refined, graphs):
             assert torch.equal(*(network.scale for network in own))
             assert new.weights == old.weights
 
+    assert 'sevenn' in result.model.card['training'][-1]['versions']
     # What the parent keeps in half precision the child does too.
     for old, new in zip(refined.members, result.model.members, strict=True):
         kinds = [{name: tensor.dtype for name, tensor in member.tensors().items()} for member in (old, new)]
