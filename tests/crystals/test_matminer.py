@@ -327,6 +327,15 @@ def test_numbers_written_as_text_count_as_numbers(tmp_path):
     assert "in 2 of 3 rows the column 'log10(G_VRH)' holds a number as text, such as '1.97' in row 0" in message
 
 
+def test_of_two_columns_with_one_meaning_the_first_counts_and_a_message_says_so(tmp_path):
+    columns = ['structure', 'log10(G_VRH)', 'log10_g_vrh']
+    result = read(open_source([dataset(tmp_path / 'two.json', [0, 1], columns, [[SALT, 1.0, 2.0], [SALT, 1.5, 2.5]])]))
+    assert result.table.column('log10_g_vrh').tolist() == [1.0, 1.5]
+    assert "two.json: the column 'log10_g_vrh' was left out: log10_g_vrh is taken from one before it already" in (
+        result.origin.messages
+    )
+
+
 def test_properties_that_are_numbers_by_agreement_are_read_as_labels_are(tmp_path):
     columns = ['structure', 'space_group_number', 'band_gap', 'bulk', 'elasticity_fault', 'large']
     values = [['225', 'wide', 24.9, 1, 2**64], [225.5, '1.5', 'hidden', 2, 1], [40_000, None, 30.0, None, None]]

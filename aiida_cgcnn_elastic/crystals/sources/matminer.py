@@ -445,6 +445,11 @@ def _add_column(dataset: _Dataset, name: Any, label: str, values: list[Any], *, 
         return
     kind = common_type(values)
     label = _free_label(label, kind)
+    if label in dataset.columns:
+        dataset.messages.append(
+            f'{dataset.path.name}: the column {name!r} was left out: {label} is taken from one before it already'
+        )
+        return
     number = number_type(label)
     if number is not None:
         dataset.columns[label] = _numbers(dataset, name, values, number)
