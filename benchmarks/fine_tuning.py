@@ -5,11 +5,11 @@ Usage: python benchmarks/fine_tuning.py KVRH.json.gz GVRH.json.gz [--element N .
 
 For each element (or several: B,C) a parent is trained without any crystal that has it, fine-tuned on some of these
 crystals, and tested on all others of them. Beside it stands the verdict of the cross-validation over the few crystals,
-which knows no other, and how many the 90 % intervals of
-parent and child hold. The parent is a network like `fast`, or a small blend like `accurate` (three networks and three
-perceptrons, not taught by a potential), trained for few epochs. Or it is a MODEL that was trained without any crystal
-of the one family that is named then, such as `benchmarks/coverage.py --split elements:B,C --output FOLDER` leaves; if
-it is like `refined`, the potentials' features of all crystals, an hour of work on two cores, are kept in a folder.
+which knows no other, and how many the 90 % intervals of parent and child hold. The parent is a network like `fast`, or
+a small blend like `accurate` (three networks and three perceptrons, not taught by a potential), trained for few epochs.
+Or it is a MODEL that was trained without any crystal of the one family that is named then, such as
+`benchmarks/coverage.py --split elements:B,C --output FOLDER` leaves; if it is like `refined`, the potentials' features
+of all crystals, an hour of work on two cores, are kept in a folder.
 """
 
 from __future__ import annotations

@@ -195,16 +195,15 @@ def calibrate_tuned(
     calibration : Calibration
         Of `with_crystals`.
     targets : mapping of (m,) float
-        Log10(GPa), NaN where unknown.
+        Log10(GPa), NaN where unknown; a modulus without any value is left out, and keeps the parent's errors.
     predicted, std : mapping of (m,) float
         By models that did not learn from the crystal, and what they say of their errors.
     """
     factors = {}
-    for name in calibration.errors:
-        known = np.isfinite(targets[name]) if name in targets else np.zeros(0, dtype=bool)
-        if known.any():
-            scores = np.abs(targets[name] - predicted[name])[known] / std[name][known]
-            factors[name] = conformal_quantile(scores) / Z
+    for name, values in targets.items():
+        known = np.isfinite(values)
+        scores = np.abs(values - predicted[name])[known] / std[name][known]
+        factors[name] = conformal_quantile(scores) / Z
     return dataclasses.replace(calibration, factors=factors)
 
 

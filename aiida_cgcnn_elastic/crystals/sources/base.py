@@ -186,7 +186,7 @@ class Source(ABC):
         """Read the crystals in the order of the input."""
 
     def notes(self) -> list[str]:
-        """Say what a person may like to know of this reading and what is no property of the crystals: no record."""
+        """Say what a person may like to know of this reading: it is printed, and kept only if `origin` has it too."""
         return []
 
     @abstractmethod
